@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # A tool call that max_tokens cuts off comes out of the SDK's stream as a complete, valid and different call.
 #
-# What:     the stream helper parses tool input leniently (jiter's partial mode), also after the stream has ended. A number
-#           that is cut off is given as the shorter number, with no mark on the block: 0.0003 became 0.0.
-# Versions: anthropic 2.14.0, jiter as it brings it; Python 3.11.
-# Guess:    an input that is no whole JSON raises, or stays a string.
-# Seen:     stop_reason max_tokens; input {'rate': 0.0}; 2026-11-29.
-# Matters:  whoever runs a message's tool calls without looking at stop_reason first runs one that the model never wrote.
+# Fact:     the stream helper parses tool input leniently (jiter's partial mode), also after the stream has ended. A number
+#           that is cut off becomes the shorter number, with no mark on the block: 0.0003 became 0.0.
+# Versions: anthropic 2.14.0, with its own jiter; Python 3.11.
+# Expected: an input that is not complete JSON raises, or stays a string.
+# Observed: stop_reason max_tokens; input {'rate': 0.0}; 2026-11-29.
+# Impact:   a client that runs a message's tool calls without checking stop_reason first runs one that the model never wrote.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

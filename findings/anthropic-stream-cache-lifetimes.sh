@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# After a stream, usage holds the end's cache total beside the start's split by lifetime, and the two do not add up.
+# After a stream, usage has the end's cache total with the start's split by lifetime, and the two do not add up.
 #
-# What:     message_delta's usage is cumulative and overwrites cache_creation_input_tokens, but the split of that figure by
-#           lifetime (cache_creation.ephemeral_5m/1h_input_tokens) stays as message_start had it. `iterations` of the last
+# Fact:     message_delta's usage is cumulative and overwrites cache_creation_input_tokens, but the split of that figure by
+#           lifetime (cache_creation.ephemeral_5m/1h_input_tokens) stays that of message_start. `iterations` of the last
 #           delta is dropped by the plain (not beta) stream.
 # Versions: anthropic 2.14.0; Python 3.11.
-# Guess:    the fields of one usage object are of one moment: total = 5m + 1h.
-# Seen:     cache_creation_input_tokens 5000, split 100 + 0; no iterations; 2026-11-29.
-# Matters:  the two lifetimes have different prices; a bill made from the split is too low, one that adds both counts twice.
+# Expected: the fields of one usage object belong to one moment: total = 5m + 1h.
+# Observed: cache_creation_input_tokens 5000, split 100 + 0; no iterations; 2026-11-29.
+# Impact:   the two lifetimes have different prices; a bill made from the split is too low, one that adds both counts twice.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A stream that ends in good order before message_stop is handed over as a finished message.
+# A stream that ends cleanly before message_stop is returned as a finished message.
 #
-# What:     when a proxy or a restarting server ends the response body between two events, the stream helper raises nothing.
-#           get_final_message() returns what came so far; stop_reason is None and the usage is that of message_start.
-# Versions: anthropic 2.14.0, httpx2 as it brings it; Python 3.11.
-# Guess:    a stream without message_stop raises, as a broken connection does.
-# Seen:     'half a sen', stop_reason None, output_tokens 1; no exception; 2026-11-29.
-# Matters:  half a reply enters a conversation as a whole one, and its bill is that of the first event.
+# Fact:     when a proxy or a restarting server ends the response body between two events, the stream helper raises nothing.
+#           get_final_message() returns the part received so far; stop_reason is None and the usage is that of message_start.
+# Versions: anthropic 2.14.0, with its own httpx2; Python 3.11.
+# Expected: a stream without message_stop raises, as a broken connection does.
+# Observed: 'half a sen', stop_reason None, output_tokens 1; no exception; 2026-11-29.
+# Impact:   half a reply enters a conversation as a complete one, and its bill is that of the first event.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A request body may hold NaN, Infinity and 1e999, and a bound such as gt=0 lets infinity through.
+# A request body may contain NaN, Infinity and 1e999, and a bound such as gt=0 accepts infinity.
 #
-# What:     FastAPI reads JSON bodies with the standard library's parser, which takes the three; pydantic's float takes them
-#           too, and Field(gt=0) holds for infinity. allow_inf_nan=False refuses them, and then the default answer of 422 quotes
-#           the number, which cannot be written as JSON: a ValueError, that is 500, unless a handler of one's own leaves it out.
+# Fact:     FastAPI reads JSON bodies with the standard library's parser, which accepts all three; pydantic's float accepts
+#           them too, and infinity satisfies Field(gt=0). allow_inf_nan=False rejects them, and then the default response 422
+#           quotes the number, which is not valid JSON: a ValueError, that is 500, unless a custom handler leaves it out.
 # Versions: fastapi 0.165.0, pydantic 2.14.4, httpx 0.28.1; Python 3.11.
-# Guess:    JSON has no NaN or infinity, so a body with one is malformed; a limit that is checked for its sign is a number.
-# Seen:     NaN, Infinity and 1e999 answered 200 by the plain model, Infinity and 1e999 by the one with gt=0, none by the
-#           strict one, where each raised ValueError while it was refused; 2026-11-29.
-# Matters:  a limit in dollars that somebody sets to infinity over HTTP is no limit; a NaN compares false with everything.
+# Expected: JSON has no NaN or infinity, so a body with one is malformed; a limit that passes a check of its sign is a number.
+# Observed: the plain model answers NaN, Infinity and 1e999 with 200, the one with gt=0 Infinity and 1e999, the strict one
+#           none: each raises ValueError during its rejection; 2026-11-29.
+# Impact:   a limit in dollars that a client sets to infinity over HTTP is no limit; a NaN compares false with everything.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

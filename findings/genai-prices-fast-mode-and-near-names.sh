@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A price table answers for what it does not know: the fast mode is priced as the standard one, an unknown id as a known one.
+# A price table has prices for unknown cases: the fast mode costs as the standard one, an unknown id as a known one.
 #
-# What:     a model's price conditions are asked for by a context argument. Without it, and for models that have no fast
-#           price, the standard price comes back with nothing to tell it by. Model ids are matched by their beginning: an
-#           id that does not exist yet gets the price of the one that its name continues.
+# Fact:     a context argument selects a model's price conditions. Without it, and for models that have no fast price, the
+#           standard price is returned without any sign of that. Model ids are matched by prefix: an id that does not
+#           exist yet gets the price of the id that is its prefix.
 # Versions: genai-prices 0.2.3; Python 3.11.
-# Guess:    usage that says it was fast is priced as fast; an id that is not in the table is not found.
-# Seen:     claude-opus-4-1-something-new found as claude-opus-4-1; claude-haiku-4-5 with speed fast costs what it costs
+# Expected: usage in fast mode is priced as fast; an id that is not in the table is not found.
+# Observed: claude-opus-4-1-something-new found as claude-opus-4-1; claude-haiku-4-5 with speed fast costs what it costs
 #           without; 2026-11-29.
-# Matters:  limits in dollars hold only as far as the price does. Compare both prices, and say whose price an id takes.
+# Impact:   limits in dollars are only as valid as the price. Compare both prices, and name the id whose price is used.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

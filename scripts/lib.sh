@@ -1,4 +1,4 @@
-# Shared by scripts/run and scripts/test: find Python, keep .venv up to date, ask before anything needs root.
+# Shared by scripts/run and scripts/test: find Python, update .venv, ask before a step that needs root.
 say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$1" >&2; [ -z "${2:-}" ] || printf '  → %s\n' "$2" >&2; exit 3; }
 
@@ -40,7 +40,7 @@ install_debian() {
   as_root "$why" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@"
 }
 
-# ensure_venv EXTRAS: .venv with this checkout installed, redone only when pyproject.toml or the extras change.
+# ensure_venv EXTRAS: .venv with this checkout installed, installed again only when pyproject.toml or the extras change.
 ensure_venv() {
   local extras=$1 python stamp
   python=$(find_python)
@@ -61,7 +61,7 @@ ensure_venv() {
   fi
 }
 
-# ensure_sandbox: Docker with its image where an engine runs, else bubblewrap.
+# ensure_sandbox: set up Docker with its image where an engine runs, else bubblewrap.
 ensure_sandbox() {
   if docker info >/dev/null 2>&1 && ! .venv/bin/aar doctor sandbox 2>/dev/null | grep -q 'campaigns here use docker'; then
     say "Building the sandbox image, once"

@@ -1,4 +1,4 @@
-"""Takes the pictures of ``scripts/screenshots``: every main page of the newest campaign, by Debian's Chromium."""
+"""Takes the screenshots of ``scripts/screenshots``: the newest campaign's main pages, in Debian's Chromium."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ VIEWS = {
     "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
 }
 TALLEST = 2400
-"""Pixels of a page that a picture shows."""
+"""Largest height of a screenshot, in pixels."""
 IN_README = {"campaign": "light", "submission": "dark"}
-"""Pages that docs/images shows the top of, and in which colours."""
+"""Pages whose top is shown in docs/images, with their colours."""
 
 
 @contextmanager
 def served(home: Path) -> Iterator[str]:
-    """``aar serve`` over a folder; its address."""
+    """Run ``aar serve`` over a folder. Yields its address."""
     command = [sys.executable, "-m", "aar", "serve", "--port", "0", "--database", f"sqlite:///{home / 'aar.db'}"]
     process = subprocess.Popen(command, env={"AAR_HOME": str(home)}, stdout=subprocess.PIPE, text=True)
     try:
@@ -38,14 +38,17 @@ def served(home: Path) -> Iterator[str]:
 
 
 def log_in(page: Any, server: str, home: Path) -> None:
-    """Log a page in as the operator: without that it shows what researchers may see."""
+    """Log a page in as the operator: without that it shows only the researchers' view."""
     page.goto(f"{server}/login")
     page.fill("input[name=token]", (home / "operator-token").read_text().strip())
     page.click("main button")
 
 
 def addresses(server: str) -> dict[str, str]:
-    """The main pages by name: of the newest campaign, its best submission, and the post with most comments."""
+    """Return the main pages by name.
+
+    They show the newest campaign, its best submission, and the post with most comments.
+    """
     with httpx.Client(base_url=f"{server}/api/v1") as client:
 
         def items(path: str) -> list[dict[str, Any]]:

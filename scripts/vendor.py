@@ -1,4 +1,4 @@
-"""Does the work of ``scripts/vendor``: ``npm pack`` each package, check it and its files, put the files in place."""
+"""Fetches the pages' libraries for ``scripts/vendor``: ``npm pack``, check of every hash, installation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ VENDOR = Path(__file__).parents[1] / "aar" / "web" / "static" / "vendor"
 
 
 def packed(package: dict[str, Any], into: Path) -> Path:
-    """The package as npm publishes it."""
+    """Download the package as npm publishes it."""
     command = ["npm", "pack", "--silent", "--ignore-scripts", f"{package['name']}@{package['version']}"]
     said = subprocess.run(command, cwd=into, stdout=subprocess.PIPE, text=True, check=True).stdout
     return into / said.split()[-1]
 
 
 def mistakes(package: dict[str, Any], archive: Path) -> list[str]:
-    """What of a package is not as the manifest says."""
+    """Return differences between a package and the manifest."""
     found = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     name = f"{package['name']} {package['version']}"
     wrong = [] if found == package["integrity"] else [f"{name}: integrity is {found}"]
