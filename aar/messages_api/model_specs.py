@@ -2,7 +2,7 @@
 
 Sources, read in November 2026: platform.claude.com/docs "Models overview" (window, output), "Prompt caching"
 (cacheable minimum; for the 5.5 models, OpenRouter's migration guide), "Thinking" and the migration guides (kinds of
-thinking, prefill, whether earlier turns keep their thinking). A model that is not listed gets ``OTHER``.
+thinking, prefill, whether earlier turns keep their thinking). A model that is not listed gets ``DEFAULT_SPEC``.
 """
 
 from __future__ import annotations

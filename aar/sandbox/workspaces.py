@@ -126,7 +126,7 @@ def discard(workspace: Path) -> None:
     """
     if workspace.is_mount():
         _unmount(workspace)
-    # First the folder: see _let_go.
+    # First the folder: see _wait_for_release.
     for folder in (workspace, *(_beside(workspace, name) for name in ("kept", "copy", "old"))):
         remove_tree(folder)
     for name in ("ext4", "part"):

@@ -42,7 +42,7 @@ def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: S
     Files are hard links where the file system allows it, else copies.
 
     Args:
-        folder: as ``lay_out`` made it.
+        folder: as ``make_run_folder`` made it.
         source: digest of a snapshot, or a directory to show as it is.
 
     Raises:
