@@ -154,7 +154,7 @@ class Night:
         self.go_on()
         self.recovered("controller killed", began)
 
-    def current_outage(self) -> None:
+    def outage(self) -> None:
         """Stop the service for less than the campaign's patience."""
         began = time.time()
         self.service.ask("/down", post=True)
@@ -268,16 +268,16 @@ def steps(night: Night, *, short: bool, disk: bool, engine: PrivateDockerEngine 
     """Return the steps in order; the team works a little between."""
     sandboxes = night.sandbox_killed if engine is None else partial(night.engine, engine)
     if short:
-        return [night.kill, night.current_outage, *([night.full_disk] if disk else [])]
+        return [night.kill, night.outage, *([night.full_disk] if disk else [])]
     return [
         night.operator,
-        night.current_outage,
+        night.outage,
         night.kill,
         sandboxes,
         night.hour,
         night.operator_by_api,
         *([night.full_disk] if disk else []),
-        night.current_outage,
+        night.outage,
         night.pause,
         night.hour,
         night.kill,

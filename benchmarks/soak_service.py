@@ -83,7 +83,7 @@ class Service:
     chat: float = 0.2
     asked: dict[int, Asked] = field(default_factory=dict)
     struck: Counter[str] = field(default_factory=Counter)
-    submitted_attempts: set[str] = field(default_factory=set)
+    submitted: set[str] = field(default_factory=set)
     scored: set[str] = field(default_factory=set)
     finishing: bool = False
     hour: bool = False
@@ -141,7 +141,7 @@ class Service:
             self.scored.add(scored[1])
         if received or waiting:
             number = (received or waiting)[1]
-            self.submitted_attempts.add(number)
+            self.submitted.add(number)
             return Turn(
                 words, lambda: [tool_use_block("wait", **{"for": "submission", "id": number, "timeout_seconds": 120})]
             )
@@ -178,7 +178,7 @@ class Service:
             "last": max(clean, default=0.0),
             "left": len(self.deck),
             "struck": dict(self.struck),
-            "submitted": len(self.submitted_attempts),
+            "submitted": len(self.submitted),
         }
 
 

@@ -31,7 +31,7 @@ class Scene:
         self.begun: list[int] = []
         self.team = TeamReconciler(self._roster, self._begin, self._settle, self.stop)
 
-    def desired(self, index: int, command: str) -> None:
+    def send_command(self, index: int, command: str) -> None:
         newest = max((wish.id for wish in self.wishes.values()), default=0)
         self.wishes[index] = DesiredState(command, f"{command} asked", newest + 1)
         self.team.notify_change()
@@ -109,7 +109,7 @@ def test_a_stubborn_life_is_cut_after_the_grace(monkeypatch: pytest.MonkeyPatch)
 
     async def act_alone() -> list[ResearcherOutcome]:
         scene = Scene(stubborn)
-        asyncio.get_running_loop().call_later(0.05, scene.desired, 0, "stop")
+        asyncio.get_running_loop().call_later(0.05, scene.send_command, 0, "stop")
         return await scene.team.run()
 
     assert asyncio.run(act()) == [FINISHED]
@@ -139,11 +139,11 @@ def test_one_is_paused_while_the_other_works_and_goes_on_when_let() -> None:
         scene = Scene(_polite, _polite)
         running = asyncio.create_task(scene.team.run())
         await _until(lambda: scene.begun == [0, 1])
-        scene.desired(0, "pause")
+        scene.send_command(0, "pause")
         await _until(lambda: scene.states[0] == "paused")
         await asyncio.sleep(0.05)
         assert scene.begun == [0, 1]
-        scene.desired(0, "resume")
+        scene.send_command(0, "resume")
         await _until(lambda: scene.begun == [0, 1, 0])
         scene.stop.finish("enough")
         await running
@@ -155,13 +155,13 @@ def test_one_is_paused_while_the_other_works_and_goes_on_when_let() -> None:
 def test_a_team_whose_last_one_is_held_waits_for_it() -> None:
     async def act() -> list[ResearcherOutcome]:
         scene = Scene(_finishes)
-        scene.desired(0, "pause")
+        scene.send_command(0, "pause")
         running = asyncio.create_task(scene.team.run())
         await _until(lambda: scene.states[0] == "paused")
         await asyncio.sleep(0.05)
         assert not running.done()
         assert scene.begun == []
-        scene.desired(0, "resume")
+        scene.send_command(0, "resume")
         return await running
 
     assert asyncio.run(act()) == [FINISHED]
@@ -174,9 +174,9 @@ def test_newcomers_begin_and_the_removed_never_come_back() -> None:
         await _until(lambda: scene.begun == [0])
         scene.join(_polite)
         await _until(lambda: scene.begun == [0, 1])
-        scene.desired(0, "remove")
+        scene.send_command(0, "remove")
         await _until(lambda: scene.states[0] == "finished")
-        scene.desired(1, "stop")
+        scene.send_command(1, "stop")
         await running
         assert scene.team.closed
         return scene
@@ -199,7 +199,7 @@ def test_who_rests_for_a_limit_tries_again_under_another_one() -> None:
         scene.lives[0] = _finishes
         scene.team.limits_changed()
         await _until(lambda: scene.states[0] == "finished")
-        scene.desired(1, "stop")
+        scene.send_command(1, "stop")
         assert await running == [FINISHED]
         return scene.begun
 
@@ -218,7 +218,7 @@ def test_a_wish_that_changed_while_a_life_was_ending_holds() -> None:
         scene = Scene(slow)
         running = asyncio.create_task(scene.team.run())
         await _until(lambda: scene.begun == [0])
-        scene.desired(0, "pause")
+        scene.send_command(0, "pause")
         await asyncio.sleep(0.02)
         scene.wishes[0] = replace(scene.wishes[0], command="stop")
         scene.team.notify_change()

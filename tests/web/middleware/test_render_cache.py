@@ -24,10 +24,10 @@ class Feed:
     newest_id = 7
     state = "alive"
 
-    def controller(self, campaign_id: str) -> str:
+    def controller_state(self, campaign_id: str) -> str:
         return self.state if campaign_id == "k3v9qd" else ""
 
-    def newest(self, campaign_id: str) -> int:
+    def newest_event_id(self, campaign_id: str) -> int:
         return self.newest_id if campaign_id == "k3v9qd" else -1
 
 
