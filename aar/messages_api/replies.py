@@ -1,8 +1,6 @@
 """Replies of a model: content blocks and, where it matters, a stop reason.
 
 Short constructors build the common ones.
-
-Short makers for the common ones.
 """
 
 from __future__ import annotations

@@ -19,8 +19,6 @@ async def list_availability() -> Mapping[str, Availability]:
     """Check every backend on this machine, in order of preference.
 
     The result names working backends, and the fix for each of the others.
-
-    The result says what works and how to fix what does not.
     """
     backends = [get_backend(name) for name in BACKENDS]
     found = await asyncio.gather(*(backend.check() for backend in backends))

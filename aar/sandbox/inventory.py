@@ -1,8 +1,6 @@
 """Inventory of sandboxes on this machine, for people: list, shell, prune.
 
 Listing takes no sandbox from its controller.
-
-Listing takes no sandbox from its controller.
 """
 
 from __future__ import annotations

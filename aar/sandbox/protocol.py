@@ -164,9 +164,6 @@ class Sandbox(Protocol):
 
         Links, devices, sockets and names that leave ``target`` are refused. Raises TransferRefused, FileNotFoundError,
         SandboxGone.
-
-        Links, devices, sockets and names that leave ``target`` are refused. Raises TransferRefused, FileNotFoundError,
-        SandboxGone.
         """
         ...
 
@@ -178,8 +175,6 @@ class Sandbox(Protocol):
         """End the sandbox and everything in it. Safe to call twice.
 
         The workspace directory stays if the spec demands it.
-
-        Safe to call twice.
 
         Raises SandboxError, SandboxUnavailable: part of it remains; ``SandboxBackend.remove`` tries again.
         """

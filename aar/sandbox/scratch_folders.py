@@ -1,8 +1,6 @@
 """Temporary folders for untrusted content.
 
 Each is named after its process, so that those of killed processes can be removed.
-
-Each is named after its process, so that a killed one's can be swept.
 """
 
 from __future__ import annotations

@@ -240,8 +240,6 @@ def _fill(image: Path, source: Path, owner: int) -> None:
     """Copy a tree into an image.
 
     Only these commands see the mount, and it ends with them.
-
-    The mount is seen by these commands alone and ends with them.
     """
     target = _beside(source, "copy")
     target.mkdir()

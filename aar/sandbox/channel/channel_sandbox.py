@@ -41,8 +41,6 @@ class HostControl(Protocol):
 
         Safe to call twice.
 
-        Safe to call twice.
-
         Returns the number of files and folders in the workspace that nest too deep to be retained.
         """
         ...
@@ -58,8 +56,6 @@ class HostControl(Protocol):
         """Return the sandbox's usage from the host's accounting. None where the host has none.
 
         ``workspace_bytes`` is -1 when unknown.
-
-        ``workspace_bytes`` -1: unknown.
         """
         ...
 

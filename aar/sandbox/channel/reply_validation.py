@@ -86,8 +86,6 @@ def parse_time_left(fields: Mapping[str, Any]) -> dict[str, float]:
     """Parse the seconds left before each running job's time limit.
 
     Raises SandboxGone when the fields are invalid.
-
-    Raises SandboxGone when the fields make no sense.
     """
     return {
         _field(job, "job", str): max(0.0, _field(job, "limit", float) - _field(job, "seconds", float))

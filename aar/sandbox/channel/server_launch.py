@@ -34,8 +34,6 @@ def server_command(python: str = "python3") -> list[str]:
     """Return the argument vector of the sandbox's first process.
 
     ``-I -S``: nothing in the workspace is ever imported.
-
-    ``-I -S``: nothing in the workspace is ever imported.
     """
     start = "import sys; sys.path.insert(0, '/opt/aar'); from server.main import main; main()"
     return [python, "-I", "-S", "-B", "-c", start, f"{CHANNEL_TARGET}/{CONFIG_NAME}"]

@@ -211,8 +211,6 @@ def _probe(host: str) -> None:
     """Connect once to a local engine's socket. Raises OSError.
 
     The SDK leaks a descriptor where no engine listens.
-
-    Raises OSError.
     """
     if host.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as probe:

@@ -41,8 +41,6 @@ class ContainerHostControl:
         """Kill every process of the sandbox at once.
 
         An engine that does not answer has ended, or will end, its containers.
-
-        An engine that does not answer has ended, or will end, its containers.
         """
         try:
             await self._engine.kill(self._container)

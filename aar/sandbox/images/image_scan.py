@@ -45,8 +45,6 @@ def scan_archive(archive: IO[bytes] | _Stream, hidden: Mapping[int, Set[str]]) -
 
     Raises SetupError: one of the hidden files is in it.
 
-    Raises SetupError: one of the hidden files is in it.
-
     Args:
         archive: of a file system.
         hidden: size -> SHA-256 digests of files that may not be in it.

@@ -61,8 +61,6 @@ class ProblemDataIndex:
         """Return True if a file is an archive that contains a data file.
 
         Tar archives of `aar` count by their name.
-
-        Tar archives of `aar` count by their name.
         """
         if path.suffix not in _ARCHIVES:
             return any(path.match(pattern) for pattern in _SOURCE_ARCHIVES)

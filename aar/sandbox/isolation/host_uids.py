@@ -16,8 +16,6 @@ def unprivileged_uid(place: SandboxStateDir) -> int | None:
     """Return a uid that no other sandbox has, as root. None as a plain user.
 
     The uid is held while the sandbox's folder exists.
-
-    None as a plain user.
     """
     if os.getuid() != 0:
         return None

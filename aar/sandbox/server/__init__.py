@@ -2,8 +2,6 @@
 
 It uses the standard library only and imports nothing else of ``aar``.
 
-Standard library only; imports nothing else of ``aar``.
-
 It is one selector loop with as few imports and as little memory as possible, because there is one per sandbox and its
 start is part of every sandbox's start.
 """

@@ -22,8 +22,6 @@ def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
     """Return ``(bytes, size of the file)``. Raises OSError, FileRefused.
 
     Never waits on a pipe or a device.
-
-    Never waits on a pipe or a device. Raises OSError, Refused.
     """
     fd = os.open(resolve_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     try:

@@ -45,8 +45,6 @@ def load_seccomp_filter(programs: dict[str, str]) -> bool:
     """Load the system call filter for this machine. False where there is none.
 
     Every command inherits it.
-
-    False where there is none for it.
     """
     code = bytes.fromhex(programs.get(os.uname().machine, ""))
     if not code:
