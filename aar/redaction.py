@@ -2,7 +2,7 @@
 
 Code that reads a secret registers it here once: the model key, a database's password. Texts that may contain one (a
 driver's error, a traceback) are redacted before they are shown. Secrets of other kinds, by their form, are
-``report.scrub``'s.
+``readmodels.secret_scrubber``'s.
 """
 
 from __future__ import annotations

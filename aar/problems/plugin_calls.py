@@ -1,4 +1,4 @@
-"""Calls of a problem's own code: bounded, checked, in a process that can be killed.
+"""Bounded, checked calls of a problem's own code, in a process that can be killed.
 
 A problem that was found by its name or folder is made once in each worker process and stays there with the data that it
 has read. One that exists in this process alone, such as a test's, is called in a thread, which can be left but not
@@ -137,7 +137,7 @@ async def probe_problem(reference: str, *, seconds: float = 120.0) -> None:
     One that hangs or exits during loading does no harm.
 
     Raises:
-        NotFound, ProblemError: as ``find`` does; ProblemError too where loading does not end.
+        NotFound, ProblemError: as ``find_problem`` does; ProblemError too where loading does not end.
     """
     try:
         await run_in_worker(_load, reference, seconds=seconds, memory=4 * 1024**3, pool=PROCESSES)

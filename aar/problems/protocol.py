@@ -19,7 +19,7 @@ class Stage(StrEnum):
     """The purpose of a split."""
 
     RESEARCH = "research"
-    """The public data a researcher works with; its test items are disjoint in use from none, its labels hidden."""
+    """The public data of a researcher: other stages may draw its test items too, and its labels are hidden."""
     MEASURE = "measure"
     """Splits drawn for ordinary scoring runs."""
     CONFIRM = "confirm"
@@ -146,7 +146,9 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """A change of a task before a run, to test the basis of its score.
+    """A change of a task that tests the basis of its score.
+
+    One kind at a time.
 
     One kind at a time.
 

@@ -1,4 +1,4 @@
-"""Waits for a sandbox backend during an outage, such as an engine restarted by upgrades."""
+"""Waits for a sandbox backend during an outage, such as an engine restart."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
     """Prepare the workspace for a sandbox.
 
     Args:
-        workspace: host directory; made if absent; its content is retained, down to ``trees.MAX_LEVELS`` levels of
+        workspace: host directory; made if absent; its content is retained, down to ``fsutil.MAX_LEVELS`` levels of
             folders.
         size: bytes it may hold.
         owner: uid of the commands on this host; None where it is our own or cannot own files.
@@ -98,7 +98,7 @@ def release(workspace: Path) -> int:
     No process may use the workspace any more.
 
     Returns:
-        The number of files and folders left out because they nest deeper than ``trees.MAX_LEVELS`` levels.
+        The number of files and folders left out because they nest deeper than ``fsutil.MAX_LEVELS`` levels.
 
     Raises:
         SandboxError: it cannot be copied or unmounted; nothing is lost, and the next call goes on.

@@ -70,7 +70,7 @@ class ResponseChannel:
     async def drop(self) -> None:
         """Break the connection."""
         if self._abort is None:
-            # Another server than ``serving``: an exception is the only way to an abrupt end.
+            # Another server than ``local_server``: an exception is the only way to an abrupt end.
             raise ConnectionResetError("the fake server dropped the connection")
         self._abort()
         while (await self._receive())["type"] != "http.disconnect":

@@ -1,1 +1,1 @@
-"""Search spaces: the parts of a problem that let offline researchers search over its methods."""
+"""Search spaces, through which offline researchers search over a problem's methods."""

@@ -1,4 +1,4 @@
-"""The toy problem: a complete plug-in that runs in milliseconds, for tests and to copy."""
+"""The toy problem: a complete plug-in in milliseconds, for tests and to copy."""
 
 from aar.problems.toy.problem import Toy
 

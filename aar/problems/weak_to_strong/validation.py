@@ -1,4 +1,4 @@
-"""Validation: grades the baselines on one split and searches the public bundle for hidden labels."""
+"""Validation: grades the baselines and searches the public bundle for hidden labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Start of bwrap: it outlives this process, and the sandbox's first host process is identified."""
+"""Start of bwrap, and identification of the sandbox's first process on the host.
+
+bwrap outlives this process.
+"""
 
 from __future__ import annotations
 

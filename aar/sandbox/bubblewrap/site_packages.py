@@ -1,4 +1,6 @@
-"""A directory of the Python packages that sandboxes may import, cached per set of versions.
+"""A cached directory of the Python packages that sandboxes may import.
+
+It is made once per set of versions.
 
 The files are hard links to the installed ones where the file system allows it. Byte code is compiled beside them in the
 background: a sandbox cannot store byte code, and importing scikit-learn without byte code takes seconds.

@@ -1,4 +1,4 @@
-"""The channel of a sandbox: a small server inside, an asyncio client outside, a unix socket.
+"""The channel of a sandbox: a server inside, a client outside, a unix socket.
 
 The host listens on a socket in a directory that the sandbox sees read-only, until the server inside has connected; the
 server connects again whenever a new controller listens there. So nothing inside can remove or replace the socket, the

@@ -144,7 +144,10 @@ def _read_host(path: Path) -> tuple[bytes, int]:
 
 @contextmanager
 def _refused_where_unreadable(path: str) -> Iterator[None]:
-    """Raise TransferRefused for a path that the sandbox cannot read: closed, too long, a link to itself."""
+    """Raise TransferRefused for a path that the sandbox cannot read.
+
+    It may be closed, too long, or a link to itself.
+    """
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):

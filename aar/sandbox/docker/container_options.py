@@ -1,4 +1,4 @@
-"""Options of a container: every hardening that an engine offers, under the API's own names."""
+"""Options of a container: every hardening of the engine, under the API's names."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _pull(api: Any, tag: str) -> str:
 
 
 def _debian_tag() -> str:
-    """Return the tag of a base made from packages. Empty on other systems than Debian."""
+    """Return the tag of a base from packages, or empty on other systems."""
     try:
         release = platform.freedesktop_os_release()
     except OSError:

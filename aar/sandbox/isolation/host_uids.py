@@ -1,4 +1,4 @@
-"""A separate host user for each sandbox, so that per-user kernel limits are not shared."""
+"""Separate host users for sandboxes, so that they share no per-user kernel limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One running command: its supervisor, output, time limit, and the end of its process tree."""
+"""One running command: its supervisor, output, time limit and process tree."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A bounded output buffer: the first and last half of a limit are stored, the middle dropped.
+"""A bounded output buffer that stores the first and last half of a limit.
 
-Dropped bytes are counted.
+The middle is dropped and its bytes are counted.
 """
 
 from __future__ import annotations

