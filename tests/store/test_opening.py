@@ -138,7 +138,7 @@ def test_a_server_that_takes_no_writes_for_a_while(postgres_url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "word"),
     [
-        ("nonsense", "not one"),
+        ("nonsense", "is invalid"),
         ("sqlite://", "memory"),
         ("sqlite:///:memory:", "memory"),
         ("mysql://x/y", "mysql"),

@@ -66,7 +66,7 @@ def test_characters_that_nothing_stores_are_replaced(tmp_path: Path) -> None:
         ("title: t\nclaim: c\nfamilies: [other]\nparent: 0123456", "line 4: 0123456 begins with a zero"),
         ("title: t\nclaim: c\nfamilies: [other]\nparent: 0x12", "line 4: 0x12 is in another base"),
         ("title: 2026-13-45\nclaim: c\nfamilies: [other]", "is not YAML"),
-        ("x" * (MAX_BYTES + 1), "bytes, at most"),
+        ("x" * (MAX_BYTES + 1), "bytes, expected at most"),
     ],
 )
 def test_each_mistake_is_named(tmp_path: Path, manifest: str | bytes, says: str) -> None:
