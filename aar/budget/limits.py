@@ -26,7 +26,7 @@ class PlainNumbers(BaseModel):
         annotation: Any = cls.model_fields[info.field_name or ""].annotation
         kinds = (annotation, *get_args(annotation))
         if isinstance(value, bool) and bool not in kinds and not {int, float}.isdisjoint(kinds):
-            raise ValueError("input should be a number, and this is a yes or a no")
+            raise ValueError("input should be a number, got a yes or no")
         return value
 
     @field_validator("*")

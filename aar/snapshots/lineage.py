@@ -87,7 +87,8 @@ def resolve_digest(session: Session, campaign_id: str, prefix_or_s_number: str) 
         return digest
     if not _PREFIX.fullmatch(asked.lower()):
         raise NotFound(
-            f"{asked[:80]!r} names no snapshot", "Give a submission such as s7, or four or more digits of a digest"
+            f"snapshot reference invalid: got {asked[:80]!r}",
+            "Give a submission such as s7, or four or more digits of a digest",
         )
     query = select(Snapshot.digest).where(
         Snapshot.campaign_id == campaign_id, Snapshot.digest.startswith(asked.lower())
@@ -95,7 +96,7 @@ def resolve_digest(session: Session, campaign_id: str, prefix_or_s_number: str) 
     found = list(session.scalars(query.order_by(Snapshot.digest).limit(4)))
     if len(found) > 1:
         listed = ", ".join(digest[:16] for digest in found)
-        raise NotFound(f"{asked!r} means several snapshots: {listed}", "Give more digits")
+        raise NotFound(f"snapshot reference ambiguous: got {asked!r}, which matches {listed}", "Give more digits")
     if not found:
         raise NotFound(f"no snapshot {asked!r} in this campaign", "See the leaderboard for submissions")
     return found[0]

@@ -53,7 +53,7 @@ def test_a_directions_file_is_looked_for_beside_the_spec(spec_file: Path) -> Non
         ("- a", "holds a list, not fields"),
         ("a: [", "is not YAML"),
         ("limits: 3", "limits: "),
-        ("researchers: {count: yes}", "researchers.count: input should be a number, and this is a yes or a no"),
+        ("researchers: {count: yes}", "researchers.count: input should be a number, got a yes or no"),
         ("limits: {hours: on}", "limits.hours: input should be a number"),
         ("limits: {usd: 1e400}", "limits.usd: input should be at most 1,000,000,000"),
         ("limits: {researcher: {tokens: 99999999999999999999}}", "tokens: input should be at most 9,223,372,036"),

@@ -76,5 +76,5 @@ def test_what_a_person_types_is_resolved(session: Session) -> None:
         with pytest.raises(NotFound):
             resolve_digest(session, "k3v9qd", text)
     note(session, "abcd" + "e" * 60)
-    with pytest.raises(NotFound, match="several snapshots: abcdbbbb"):
+    with pytest.raises(NotFound, match="which matches abcdbbbb"):
         resolve_digest(session, "k3v9qd", "abcd")

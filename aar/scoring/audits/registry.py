@@ -45,7 +45,7 @@ def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = 
     twice = [name for name, times in Counter(audit.name for audit in found).items() if times > 1]
     if twice:
         raise SetupError(
-            f"two audits are named {twice[0]!r}",
+            f"audit name is not unique: got {twice[0]!r} twice",
             f"Give the one in the entry points {AUDIT_ENTRY_POINTS!r} another name",
         )
     return sorted(found, key=lambda audit: audit.stage is not AuditStage.SUBMITTED)

@@ -90,7 +90,7 @@ def parse_manifest(content: bytes) -> MethodManifest:
     except YamlError as error:
         raise UsageError(error.at(Path(MANIFEST_FILE))[:400], error.remedy or _QUOTE) from error
     if not isinstance(fields, dict):
-        raise UsageError(f"{MANIFEST_FILE} holds no fields", f"Write it with:\n{_EXAMPLE}")
+        raise UsageError(f"{MANIFEST_FILE} has no fields", f"Write it with:\n{_EXAMPLE}")
     try:
         return MethodManifest.model_validate(fields)
     except ValidationError as error:

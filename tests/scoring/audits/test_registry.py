@@ -71,7 +71,7 @@ def test_a_broken_one_is_named_with_its_package(
 
 
 def test_two_of_a_name_are_refused() -> None:
-    with pytest.raises(SetupError, match="two audits are named 'teacher'"):
+    with pytest.raises(SetupError, match="audit name is not unique: got 'teacher'"):
         available_audits(noise_levels=(), extra=[TeacherAudit()])
 
 

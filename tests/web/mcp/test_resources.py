@@ -103,7 +103,7 @@ async def test_code_comes_in_parts_and_by_file(house: House) -> None:
         part = await ask(client, "snapshot_fetch", snapshot=made["digest"][:8], path="notes.md", offset=len(got))
         assert got + part["files"][0]["text"] == long["notes.md"]
         assert "no file" in await refused(client, "snapshot_fetch", snapshot="s1", path="../aar.db")
-        assert "names no snapshot" in await refused(client, "snapshot_fetch", snapshot="../x")
+        assert "snapshot reference invalid" in await refused(client, "snapshot_fetch", snapshot="../x")
 
 
 async def test_failures_say_what_to_do_and_hide_what_is_inside(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

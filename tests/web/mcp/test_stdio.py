@@ -34,7 +34,7 @@ async def test_a_researcher_works_over_a_pipe(house: House, mode: str) -> None:
         await ask(client, "forum_post", kind="insight", title="From afar", body="Hello.")
         made = await ask(client, "submit_method", files=METHOD)
         assert made["state"] == "queued"
-        assert "holds no fields" in await refused(client, "submit_method", files={"run.py": "", "method.yaml": "- x"})
+        assert "has no fields" in await refused(client, "submit_method", files={"run.py": "", "method.yaml": "- x"})
         with house.db.writing() as session:
             revoke_token(session, TOY, "alice")
         assert "unknown token" in await refused(client, "forum_list")
