@@ -48,7 +48,7 @@ class Totals:
         lost_tokens: worst-case tokens of calls that a crash cut off.
         calls: model calls billed or lost.
         agent_seconds: worked by researchers.
-        core_seconds: CPU core-seconds of jobs and scoring runs.
+        core_seconds: core-seconds of every core of a sandbox, busy or idle, and of scoring runs.
     """
 
     usd: Decimal = Decimal(0)
