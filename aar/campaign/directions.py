@@ -66,14 +66,14 @@ def load_directions(path: Path) -> list[Direction]:
             f"{where}: {place}: {first['msg']}", "A directions file is a list of entries with key and text"
         ) from error
     if not entries:
-        raise SeedFileError(f"{path} holds no direction", "Add entries with key and text")
+        raise SeedFileError(f"directions file {path} is empty", "Add entries with key and text")
     for one, other in itertools.combinations(entries, 2):
         if one.key == other.key:
             raise SeedFileError(f"{path}: two directions have the key {one.key}", "Give each its own key")
         if _normal(one.text) == _normal(other.text):
             raise SeedFileError(
                 f"{path}: directions {one.key} and {other.key} have the same text",
-                "Remove one; for the same direction for everybody use deal: same",
+                "Remove one; to give all researchers the same direction, use deal: same",
             )
     return [Direction(entry.key, " ".join(entry.text.split()), entry.family) for entry in entries]
 
@@ -115,7 +115,7 @@ def _find(by_key: dict[str, Direction], key: str) -> Direction:
         return by_key[key]
     near = difflib.get_close_matches(key, by_key, n=1)
     raise SeedFileError(
-        f"no direction {key}", f"Did you mean {near[0]}?" if near else f"There are: {', '.join(by_key)}"
+        f"unknown direction {key}", f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(by_key)}"
     )
 
 

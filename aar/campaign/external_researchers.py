@@ -46,11 +46,13 @@ def invite_researcher(session: Session, campaign_id: str, name: str, direction: 
     lock_campaign(session, campaign_id)
     campaign = get_campaign(session, campaign_id)
     if campaign.state in ENDED_STATES:
-        raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Invite to one that runs or will; see `aar list`")
+        raise Conflict(
+            f"campaign {campaign_id} is {campaign.state}", "Invite to a campaign that runs or will run; see `aar list`"
+        )
     if not _NAME.fullmatch(name) or _TAKEN.fullmatch(name):
         raise UsageError(
-            f"{name[:40]!r} is no name for an outside researcher",
-            "Use a small letter, then up to 14 small letters, digits or _; not r1 and the like",
+            f"invalid name for an external researcher: {name[:40]!r}",
+            "Use a lowercase letter, then up to 14 lowercase letters, digits or _; not r1 and the like",
         )
     found = session.get(Researcher, f"{campaign_id}-{name}")
     if found is None:
@@ -68,7 +70,10 @@ def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherVie
     """
     view = get_researcher(session, campaign_id, name)
     if not is_external(view.model):
-        raise NotFound(f"{view.name} works inside campaign {campaign_id}", "Only outside researchers can be sent away")
+        raise NotFound(
+            f"{view.name} is not an external researcher of campaign {campaign_id}",
+            "Only external researchers have a token to revoke",
+        )
     session.get_one(Researcher, view.id).token_hash = ""
     return view
 

@@ -68,7 +68,7 @@ def assign_models(spec: CampaignSpec, settings: Settings) -> ModelAssignment:
         if model != OFFLINE_MODEL and providers.setdefault(model, provider) != provider:
             raise UsageError(
                 f"researcher {index} calls {model} at {provider}, another one at {providers[model]}",
-                "Give each model one provider; Bedrock's and Vertex's ids are spelled otherwise anyway",
+                "Give each model one provider; Bedrock and Vertex spell their ids differently anyway",
             )
     if named_all.fallback is not None and named_all.fallback != OFFLINE_MODEL:
         providers.setdefault(named_all.fallback, named_all.provider)

@@ -96,7 +96,7 @@ class ProblemValidator:
             if differing:
                 named = f"{half}/{differing[0]}" + (f" and {len(differing) - 1} more" if len(differing) > 1 else "")
                 self.flaws.append(
-                    f"prepare of {domain}, {stage}, gives other bytes in another process: {named}. Draw everything "
+                    f"prepare of {domain}, {stage}, gives different bytes in another process: {named}. Draw everything "
                     "from the split's seed, and iterate over no set"
                 )
 

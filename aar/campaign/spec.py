@@ -77,7 +77,7 @@ class Researchers(_Part):
     def _is_web_address(cls, value: str | None) -> str | None:
         if value is None or _is_web_address(value):
             return value
-        raise ValueError("it is no address of a server; write one such as https://gateway.example:8443/v1")
+        raise ValueError("invalid server address; write one such as https://gateway.example:8443/v1")
 
     @model_validator(mode="after")
     def _overrides_exist(self) -> Researchers:

@@ -77,7 +77,7 @@ def _reject_login(address: str, where: str) -> None:
     """Refuse an address with a user name or a password, without quoting it: specs are stored, shown and compared."""
     if "@" in address.partition("//")[2].partition("/")[0]:
         raise SpecError(
-            f"{where}: researchers.base_url holds a user name or a password, expected an address without",
+            f"{where}: researchers.base_url contains a user name or a password: expected an address without them",
             "Give the server's key as ANTHROPIC_API_KEY, or AAR_ANTHROPIC_API_KEY_FILE",
         )
 
@@ -94,7 +94,9 @@ def _read(path: Path) -> YamlDocument:
     if read.value is None:
         return YamlDocument({}, {})
     if not isinstance(read.value, dict):
-        raise SpecError(f"{path} holds a {type(read.value).__name__}, not fields", "See `aar spec example`")
+        raise SpecError(
+            f"spec {path} is invalid: got a {type(read.value).__name__}, expected fields", "See `aar spec example`"
+        )
     return read
 
 
@@ -110,7 +112,7 @@ def _set(values: dict[str, Any], dotted: str, value: Any, where: str) -> None:
     for key, default in zip(parents, _defaults(parents), strict=True):
         inside = values.get(key, default)
         if not isinstance(inside, dict):
-            raise SpecError(f"{where}: {key} must hold fields, not {inside!r}", "See `aar spec example`")
+            raise SpecError(f"{where}: {key} is invalid: got {inside!r}, expected fields", "See `aar spec example`")
         values[key] = inside
         values = inside
     values[last] = value

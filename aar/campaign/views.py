@@ -116,7 +116,8 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
         return _campaign_view((exact or found)[0])
     if found:
         raise NotFound(
-            f"several campaigns begin with {name}: {', '.join(campaign.id for campaign in found)}", "Give more letters"
+            f"several campaigns begin with {name}: {', '.join(campaign.id for campaign in found)}",
+            "Give more characters of the id",
         )
     raise NotFound(f"no campaign {name}", "See `aar list`")
 
@@ -157,7 +158,7 @@ def controller_lost_text(
 ) -> str:
     """Return the state text of a campaign whose controller is dead, with the command that continues it."""
     since = "" if last_seen is None else f" since {clock(last_seen)}"
-    return f"{state}, no controller{since}; `aar resume {campaign_id}` goes on"
+    return f"{state}, no controller{since}; resume it with `aar resume {campaign_id}`"
 
 
 def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def validate_author(session: Session, campaign_id: str, author: Author) -> Autho
         raise NotFound(f"no campaign {campaign_id!r}", "List them with `aar list`")
     name = validate_text("author's name", author.name, _MAX_NAME, one_line=True)
     if name.casefold() == SCORER and not author.official:
-        raise UsageError(f"{SCORER} is the scorer's own name", "Write under another name")
+        raise UsageError(f"the name {SCORER} is reserved", "Write under another name")
     return Author(name, None, author.official)
 
 

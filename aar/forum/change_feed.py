@@ -101,7 +101,7 @@ def changes_since(session: Session, campaign_id: str, after: int, *, limit: int 
         UsageError: a limit below 1.
     """
     if limit < 1:
-        raise UsageError(f"a page of {limit} changes holds nothing", "Ask for 1 to 500")
+        raise UsageError(f"invalid page size: got {limit}, expected 1 to 500", "Request 1 to 500 changes")
     limit = min(limit, 500)
     latest = event_log.latest_event_id(session, campaign_id)
     after = min(max(after, 0), 2**63 - 1)

@@ -42,17 +42,21 @@ def claim_topic(session: Session, campaign_id: str, author: Author, topic: str, 
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
     if author.researcher_id is None:
-        raise Forbidden("only researchers claim what they work on", "Write a post to the team")
+        raise Forbidden("only researchers can claim a topic", "Write a post to the team")
     topic = validate_text("topic", topic, MAX_TITLE, one_line=True)
     if not 0 < hours <= MAX_HOURS:
-        raise UsageError(f"a claim cannot hold for {hours:g} hours", f"Give more than 0 and at most {MAX_HOURS:g}")
+        raise UsageError(
+            f"invalid hours of a claim: got {hours:g}, expected over 0 and at most {MAX_HOURS:g}", "Give other hours"
+        )
     begun = now()
     query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.expires_at > begun)
     held = session.scalars(query.where(Claim.researcher_id == author.researcher_id)).all()
     found = next((each for each in held if each.topic.casefold() == topic.casefold()), None)
     if found is None:
         if len(held) >= MAX_CLAIMS:
-            raise Conflict(f"{author.name} holds {len(held)} claims already", "Release one, or wait until one expires")
+            raise Conflict(
+                f"{author.name} has {len(held)} active claims already", "Release one, or wait until one expires"
+            )
         found = Claim(campaign_id=campaign_id, researcher_id=author.researcher_id, author=author.name, topic=topic)
         session.add(found)
     found.expires_at = begun + timedelta(hours=hours)
@@ -76,7 +80,7 @@ def release_topic(session: Session, campaign_id: str, author: Author, claim_id: 
         raise NotFound(f"no claim {claim_id} in campaign {campaign_id!r}", "List them with `aar forum claims`")
     session.refresh(found)
     if found.researcher_id != author.researcher_id and not is_by_person(author.name, author.researcher_id):
-        raise Forbidden(f"claim {claim_id} is {found.author}'s", "Only its holder or a person releases it")
+        raise Forbidden(f"claim {claim_id} belongs to {found.author}", "Only its author or a person can release it")
     ended = now()
     if found.expires_at > ended:
         found.expires_at = ended

@@ -125,7 +125,7 @@ def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pin
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
     if not is_by_person(author.name, author.researcher_id):
-        raise Forbidden("only people pin posts", "Vote for the post instead")
+        raise Forbidden("only people can pin posts", "Vote for the post instead")
     view = find_post(session, campaign_id, post_id)
     if view.pinned == pinned:
         return view
@@ -157,7 +157,7 @@ def _held(
     row, what = (post, f"post #{post_id}") if comment is None else (comment, f"comment {comment_id}")
     own = author.researcher_id is not None and row.researcher_id == author.researcher_id
     if row.researcher_id is None and row.author == SCORER:
-        raise Forbidden(f"{what} is the scorer's record", "Comment on it")
+        raise Forbidden(f"{what} is by the scorer and cannot be changed", "Comment on it")
     if not own and not is_by_person(author.name, author.researcher_id):
         raise Forbidden(f"{what} is not your own", "Comment on it")
     if row.retracted_at is not None:

@@ -79,7 +79,7 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
         UsageError: a limit below 1.
     """
     if limit < 1:
-        raise UsageError(f"news of {limit} lines says nothing", "Ask for one line or more")
+        raise UsageError(f"invalid limit of news: got {limit}, expected 1 or more", "Request one line or more")
     latest = event_log.latest_event_id(session, campaign_id)
     span = {"campaign": campaign_id, "reader": researcher_id, "after": after_event, "latest": latest}
     found = session.connection().execute(_SINCE, span).all()

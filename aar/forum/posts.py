@@ -133,7 +133,7 @@ def list_posts(
         UsageError: unknown kind or family, or a limit below 1.
     """
     if limit < 1:
-        raise UsageError(f"a page of {limit} posts holds nothing", "Ask for 1 to 500 posts")
+        raise UsageError(f"invalid page size: got {limit}, expected 1 to 500", "Request 1 to 500 posts")
     after = min(max(after, 0), 2**63 - 1)
     query = select_posts(campaign_id).order_by(POSTS.id.desc() if newest_first else POSTS.id)
     if after:
@@ -158,7 +158,7 @@ def get_thread(session: Session, campaign_id: str, post_id: int) -> ThreadView:
 def check_kind(kind: str) -> None:
     """Raise UsageError for an unknown kind of post."""
     if kind not in POST_KINDS:
-        raise UsageError(f"no post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
+        raise UsageError(f"unknown post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
 
 
 def family_pattern(name: str) -> str:

@@ -26,7 +26,7 @@ def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, 
         UsageError: another value, or a vote on one's own post.
     """
     if value not in (1, -1):
-        raise UsageError(f"a vote is +1 or -1, not {value!r}", "Vote 1 for the post or -1 against it")
+        raise UsageError(f"invalid vote: got {value!r}, expected +1 or -1", "Vote 1 for the post or -1 against it")
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
     post = find_post(session, campaign_id, post_id)

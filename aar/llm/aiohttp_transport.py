@@ -184,7 +184,7 @@ def proxy_from_environment(scheme: str, netloc: str) -> str | None:
     if not proxy.startswith(("http://", "https://")):
         kind = proxy.partition("://")[0]
         raise UsageError(
-            f"the environment names a {kind} proxy for {netloc}, and only http and https proxies are spoken",
+            f"unsupported proxy for {netloc}: got {kind}, expected http or https",
             f"Set {scheme.upper()}_PROXY to one, or name {netloc} in NO_PROXY",
         )
     return proxy

@@ -130,7 +130,7 @@ def unexpected_response(kind: str, text: str, headers: Mapping[str, str], *, sta
         kind: its content type.
         text: its beginning, without the key.
     """
-    said = f"no reply of the model but {kind or 'nothing'}: {text}" if text else "an empty answer"
+    said = f"{kind or 'nothing'} instead of a reply of the model: {text}" if text else "an empty response"
     error = ServiceUnreachable(
         f"the service answered {status} with {said}", "Check the base URL and proxies on the way"
     )

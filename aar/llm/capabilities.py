@@ -84,7 +84,7 @@ async def query_capabilities(client: AsyncAnthropic, model: str, shown: str) -> 
     except (anthropic.APIError, TimeoutError, ValueError) as error:  # no JSON is a ValueError
         if isinstance(error.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout)):
             raise unreachable_error(shown).error from error
-        log.info("the service does not tell what the model can do", model=model, error=type(error).__name__)
+        log.info("the service does not report the model's capabilities", model=model, error=type(error).__name__)
         return NO_CAPABILITIES
     return _told_by(info)
 

@@ -278,7 +278,7 @@ class Gateway:
         except (anthropic.APIError, httpx2.HTTPError):
             raise
         except Exception as error:
-            said = self._bounded(f"the call could not be made ready: {type(error).__name__}: {error}")
+            said = self._bounded(f"could not prepare the call: {type(error).__name__}: {error}")
             known = ModelUnavailable(said, "Check the provider's credentials")
             raise RejectedAttempt(known, retried=bool(getattr(error, "retryable", False))) from error
 

@@ -25,7 +25,7 @@ from aar.llm.response.tool_calls import (
 Message = dict[str, Any]
 
 REFUSAL_NOTE = (
-    "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue otherwise.]"
+    "[Your last reply was withheld by a safety filter and is not part of this conversation. Continue in another way.]"
 )
 CLEARED_NOTE = "[Old tool result content cleared]"
 """The service's replacement for a cleared result, word for word, so that its cache stays valid."""

@@ -87,7 +87,7 @@ async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
     finally:
         # Where it cannot be written, a call that was answered is taken for one whose effect is unknown, and no more.
         with anyio.CancelScope(shield=True):
-            await best_effort(journal.flush(), log_failure("the last answers of tools could not be written down"))
+            await best_effort(journal.flush(), log_failure("could not log the last tool results"))
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ async def _work(ctx: ResearcherContext, journal: ConversationLog) -> ResearcherO
             what = " or ".join(dict.fromkeys(strain.odd_replies))
             return ResearcherOutcome("failed", f"{len(strain.odd_replies)} replies in a row were {what}")
         elif strain.barren_turns > ctx.patience:
-            return ResearcherOutcome("failed", f"{strain.barren_turns} turns in a row achieved nothing")
+            return ResearcherOutcome("failed", f"{strain.barren_turns} turns in a row made no progress")
         elif not talk.awaits_model:
             strain.barren_turns += 1
             await journal.record(MessageAdded(reason="nudge", content=[text_block(NUDGE)]))

@@ -25,8 +25,8 @@ _CLEARED_AT_LEAST = 0.25
 _EDITING = "context-management-2025-06-27"
 _COMPACTING = "compact-2026-01-12"
 _SUMMARY = (
-    "Summarise this conversation so that the work can go on from the summary alone: the aim, what was tried with which "
-    "scores and submissions, what was learned, files and jobs that matter, open questions, and the next step. "
+    "Summarise this conversation so that the work can continue from the summary alone: the aim, what was tried with "
+    "which scores and submissions, what was learned, files and jobs that matter, open questions, and the next step. "
     "/workspace/NOTEBOOK.md holds the lasting notes and need not be repeated."
 )
 _SUMMARY_TOKENS = 8192

@@ -138,7 +138,7 @@ async def _call(
         booked = (
             charge(CallBill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent")
         )
-        await best_effort(booked, log_failure("a call that was cut off could not be booked"))
+        await best_effort(booked, log_failure("could not record a call that was cut off"))
         raise
     finally:
         ctx.resting(False)

@@ -39,7 +39,7 @@ def test_directions_are_read_in_order(seeds: Path) -> None:
     [
         ("- {key: a, text: One way.}\n- {key: b, text: ' one  WAY '}", "directions a and b have the same text"),
         ("- {key: a, text: One.}\n- {key: a, text: Two.}", "two directions have the key a"),
-        ("[]", "holds no direction"),
+        ("[]", "is empty"),
         ("- {key: a}", "text"),
         ("- {key: 'A b', text: x}", "key"),
         ("key: a", "valid list"),

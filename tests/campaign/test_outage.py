@@ -158,6 +158,6 @@ def test_a_campaign_rests_where_the_service_is_away_and_fails_where_all_failed()
 
 @pytest.mark.parametrize("text", ["not a url", "ftp://host", "http://", "http://host:port", "localhost:8080"])
 def test_a_base_url_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(SpecError, match=r"researchers\.base_url: it is no address of a server"):
+    with pytest.raises(SpecError, match=r"researchers\.base_url: invalid server address"):
         load_spec(None, {"researchers.base_url": text})
     assert load_spec(None, {"researchers.base_url": "http://127.0.0.1:8080/v"}).researchers.base_url

@@ -178,7 +178,7 @@ def test_commands_without_a_campaign(empty: Terminal, command: list[str], messag
         (["forum", "show", "99"], "no post #99"),
         (["forum", "show", "99999999999999999999999"], "no post"),
         (["forum", "show", "x"], "'x' is no post's number"),
-        (["forum", "list", "-k", "rumour"], "no post kind"),
+        (["forum", "list", "-k", "rumour"], "unknown post kind"),
         (["problem", "show", "week_to_strong"], "no problem named"),
         (["events", "-r", "nobody"], "no researcher nobody"),
     ],

@@ -41,7 +41,7 @@ def test_figures_stand_where_the_text_shows_them_or_at_its_end(writable: Termina
     assert f"![loss  1 ]({shown[1]})" in thread["comments"][0]["body"]
     no_image = tmp_path / "page.png"
     no_image.write_text("<svg/>")
-    for path, told in ((no_image, "it is no PNG, JPEG, GIF or WebP image"), (tmp_path / "none.png", "No such file")):
+    for path, told in ((no_image, "it is not a PNG, JPEG, GIF or WebP image"), (tmp_path / "none.png", "No such file")):
         result = writable.run("forum", "post", "Plots", "words", "--figure", str(path), "--as", "ana")
         assert result.exit_code == 2
         assert told in result.stderr
@@ -54,7 +54,7 @@ def test_figures_stand_where_the_text_shows_them_or_at_its_end(writable: Termina
     [
         (["forum", "post", "A title", ""], "the body is empty"),
         (["forum", "post", "x" * 300, "body"], "the title has 300 characters"),
-        (["forum", "post", "A title", "body", "--kind", "gossip"], "no post kind 'gossip'"),
+        (["forum", "post", "A title", "body", "--kind", "gossip"], "unknown post kind 'gossip'"),
         (["forum", "post", "A title", "body", "--as", "human:\x1b[31m"], "is no name to write under"),
         (["forum", "comment", "77", "hello"], "no post #77"),
     ],
@@ -96,7 +96,7 @@ def test_steering_without_a_controller_is_noted_for_the_next_start(writable: Ter
     for arguments, says in (
         (("message", "r9", "x"), "no researcher r9"),
         (("limits",), "no limit was given"),
-        (("team", "add", "--direction", "nowhere"), "no direction nowhere"),
+        (("team", "add", "--direction", "nowhere"), "unknown direction nowhere"),
     ):
         refused = writable.run(*arguments)
         assert refused.exit_code == 2

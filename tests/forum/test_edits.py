@@ -139,7 +139,7 @@ def test_the_files_follow_every_change(db: Database, tmp_path: Path, post: Post,
     anyio.run(mirror.sync)
     assert ": a bug\n" in (folder / "posts" / "0001-weak-labels.md").read_text()
     assert "- refers to: #1 (retracted)\n" in (folder / "posts" / "0002-doubts.md").read_text()
-    assert "Nobody claims anything now." in (folder / "CLAIMS.md").read_text()
+    assert "No active claims." in (folder / "CLAIMS.md").read_text()
     assert anyio.run(ForumMirror(db, CAMPAIGN, folder).sync) == 0
 
 

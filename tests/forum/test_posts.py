@@ -43,7 +43,7 @@ def test_a_post_comes_back_whole(db: Database, post: Post) -> None:
         ({"body": "x" * (MAX_BODY + 1)}, "20,001 characters, and the limit is 20,000"),
         ({"title": " \n"}, "title is empty"),
         ({"body": "\n\t "}, "body is empty"),
-        ({"kind": "rant"}, "no post kind 'rant'"),
+        ({"kind": "rant"}, "unknown post kind 'rant'"),
     ],
 )
 def test_what_will_not_do_is_refused_and_says_why(db: Database, post: Post, fields: dict[str, str], words: str) -> None:

@@ -429,7 +429,9 @@ async def test_a_page_in_the_place_of_a_service_that_answered_is_waited_out(hous
 
 async def test_a_page_where_nobody_ever_answered_is_a_wrong_address(house: House) -> None:
     house.server.script = lambda _: Refusal(404, "<html>not here</html>", {"content-type": "text/html"})
-    with pytest.raises(ServiceUnreachable, match="answered 404 with no reply of the model but text/html") as caught:
+    with pytest.raises(
+        ServiceUnreachable, match="answered 404 with text/html instead of a reply of the model"
+    ) as caught:
         await house.gateway(5, 5).complete(request())
     assert caught.value.remedy == "Check the base URL and proxies on the way"
     assert len(house.server.requests) == 1

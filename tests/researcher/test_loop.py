@@ -104,7 +104,7 @@ async def test_turn_without_tools_is_nudged_and_at_last_given_up(house: House) -
     house.server.script = lambda _: Turn([say("hello")])
     outcome = await run_researcher(await house.context(patience=3))
     assert outcome.reason == "failed"
-    assert "achieved nothing" in outcome.detail
+    assert "made no progress" in outcome.detail
     assert house.server.requests[1]["messages"][-1]["content"][0]["text"] == NUDGE
     assert len(house.server.requests) == 4
 
@@ -119,7 +119,7 @@ async def test_errors_in_a_row_are_given_up(house: House) -> None:
 @pytest.mark.parametrize(
     ("block", "told"),
     [
-        (call(1, "no_such_tool"), "There is no tool 'no_such_tool'"),
+        (call(1, "no_such_tool"), "Unknown tool 'no_such_tool'"),
         (call(1, "vote", post=1, value=7), "value: Input should be 1 or -1"),
         (call(1, "vote", post=1, value=1, why="x"), "why: Extra inputs are not permitted"),
         (call(1, "comment", post=5, body="x"), "5"),
@@ -354,7 +354,7 @@ async def test_grown_conversation_is_warned_and_handed_over(house: House) -> Non
     house.server.play(*turns, FINISH)
     assert (await run_researcher(await house.context(context_tokens=10_000))).reason == "finished"
     warned, handed_over = house.server.requests[2]["messages"], house.server.requests[3]["messages"]
-    assert "set aside" in warned[-1]["content"][-1]["text"]
+    assert "fresh conversation" in warned[-1]["content"][-1]["text"]
     assert "kernel width 3 works" in handed_over[0]["content"][1]["text"]
     assert handed_over[1:-1] == warned[1:][-len(handed_over[1:-1]) :] or handed_over[1]["role"] == "assistant"
     assert kinds(house).count("context_reset") == 1

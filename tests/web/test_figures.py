@@ -75,11 +75,11 @@ async def test_a_figure_is_brought_shown_and_served_as_nothing_but_an_image(site
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>", "no PNG, JPEG, GIF or WebP"),
-        (b"", "no PNG, JPEG, GIF or WebP"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script/></svg>", "not a PNG, JPEG, GIF or WebP"),
+        (b"", "not a PNG, JPEG, GIF or WebP"),
         (image() + b"<script>alert(1)</script>", "25 bytes follow the PNG image"),
-        (image()[:-3], "ends too early"),
-        (image() + bytes(MAX_FIGURE_BYTES), "limit of 512 KiB"),
+        (image()[:-3], "it is an incomplete image"),
+        (image() + bytes(MAX_FIGURE_BYTES), "at most 512 KiB"),
     ],
 )
 async def test_what_is_no_small_image_is_refused(site: Any, data: bytes, told: str) -> None:

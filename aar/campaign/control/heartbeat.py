@@ -50,7 +50,7 @@ class Heartbeat:
                     lambda session: controller_lock.renew_heartbeat(session, self._campaign_id)
                 )
             except Exception as error:  # noqa: BLE001 - whatever it is, the next heartbeat may succeed
-                log.warning("no sign of life could be given", campaign=self._campaign_id, error=str(error))
+                log.warning("could not send a heartbeat", campaign=self._campaign_id, error=str(error))
                 continue
             if not held:
                 return
@@ -73,7 +73,7 @@ def hold_campaign(database: Database, campaign_id: str) -> Iterator[None]:
         try:
             database.write_now(lambda session: controller_lock.cancel_reservation(session, campaign_id))
         except Exception as error:  # noqa: BLE001 - this process ends, and whose process is no more holds nothing
-            log.warning("the campaign could not be given up", campaign=campaign_id, error=str(error))
+            log.warning("could not release the campaign", campaign=campaign_id, error=str(error))
 
 
 def _reserve(session: Session, campaign_id: str) -> None:

@@ -77,7 +77,7 @@ def send_command(
         return send_message(session, campaign_id, researcher, argument, by)
     if not researcher:
         if command not in get_args(CampaignCommand):
-            raise UsageError(f"a campaign has no command {command[:32]}", "There are: pause, stop, message")
+            raise UsageError(f"unknown command {command[:32]} for a campaign", "Use one of: pause, stop, message")
         reason = _reason(argument)
         heard = request_command(session, campaign_id, command, reason, by)
         if not heard:
@@ -90,7 +90,8 @@ def send_command(
         return change_direction(session, campaign_id, researcher, argument, by)
     if command not in RESEARCHER_COMMANDS:
         raise UsageError(
-            f"a researcher has no command {command[:32]}", f"There are: {', '.join(RESEARCHER_COMMANDS)}, redirect"
+            f"unknown command {command[:32]} for a researcher",
+            f"Use one of: {', '.join(RESEARCHER_COMMANDS)}, redirect",
         )
     return _steer(session, campaign_id, researcher, command, argument, by)
 
@@ -106,7 +107,7 @@ def send_message(session: Session, campaign_id: str, researcher: str, text: str,
     words = validate_text("message", text, MAX_MESSAGE_CHARACTERS)
     view = _member(session, campaign_id, researcher) if researcher else None
     if view is not None and view.state == "finished":
-        raise Conflict(f"{view.name} has finished and reads no more", "Write to another, or post on the forum")
+        raise Conflict(f"{view.name} has finished and reads no messages", "Write to another, or post on the forum")
     asked = ControlRequested(command="message", argument=words, by=by, researcher=view.name if view else "")
     heard = enqueue_request(session, campaign, asked, view.id if view else None)
     whom = view.name if view else "every researcher"
@@ -145,8 +146,8 @@ def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any]
     campaign = _living(session, campaign_id)
     unknown = [name for name in changes if name not in CHANGEABLE_LIMITS]
     if unknown or not changes:
-        said = f"no limit {unknown[0][:40]} that can change" if unknown else "no limit was given"
-        raise UsageError(said, f"There are: {', '.join(CHANGEABLE_LIMITS)}")
+        said = f"limit {unknown[0][:40]} cannot be changed" if unknown else "no limit was given"
+        raise UsageError(said, f"Use one of: {', '.join(CHANGEABLE_LIMITS)}")
     spec = override_stored_spec(campaign.spec, {f"limits.{name}": value for name, value in changes.items()})
     campaign.spec = spec.model_dump(mode="json")
     said = ", ".join(f"{name} {'none' if value is None else value}" for name, value in changes.items())
@@ -161,7 +162,9 @@ def _steer(session: Session, campaign_id: str, researcher: str, command: str, re
     view = get_researcher(session, campaign_id, researcher)
     if is_external(view.model):
         if command != REMOVE:
-            raise Conflict(f"{view.name} works outside; nobody here can {command} it", "Remove it to end its token")
+            raise Conflict(
+                f"cannot {command} {view.name}: it is an external researcher", "Remove it to revoke its token"
+            )
         revoke_token(session, campaign_id, view.name)
     elif view.state == "finished":
         raise Conflict(f"{view.name} has finished already", "Add another with: aar team add")
@@ -188,7 +191,9 @@ def _living(session: Session, campaign_id: str) -> Campaign:
 def _member(session: Session, campaign_id: str, name: str) -> ResearcherView:
     view = get_researcher(session, campaign_id, name)
     if is_external(view.model):
-        raise Conflict(f"{view.name} works outside and has no conversation here", "Write on the forum, which it reads")
+        raise Conflict(
+            f"{view.name} is an external researcher and has no conversation here", "Write on the forum, which it reads"
+        )
     return view
 
 
@@ -200,4 +205,4 @@ def _receipt_text(view: ResearcherView | None, heard: bool) -> str:
     if not heard:
         return "its first turn after the next start"
     resting = view is not None and view.state in ("paused", "failed")
-    return "its first turn once it goes on" if resting else "its next turn"
+    return "its first turn after it resumes" if resting else "its next turn"

@@ -55,8 +55,8 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
     campaign, submission = _find(session, campaign_id, number)
     if campaign.state == "finished":
         raise Conflict(
-            f"campaign {campaign_id} is finished: nothing is run for it any more",
-            "Pause a campaign that you want to come back to, instead of stopping it",
+            f"campaign {campaign_id} is finished: it has no more scoring runs",
+            "Pause a campaign that you want to resume, instead of stopping it",
         )
     said = validate_text("reason", reason, MAX_REASON, one_line=True) if reason.strip() else ""
     cause = f"asked for by {by}" + (f": {said}" if said else "")
@@ -82,7 +82,7 @@ def disqualify_submission(
     campaign, submission = _find(session, campaign_id, number)
     rule = validate_text("rule", rule, MAX_RULE, one_line=True)
     if " " in rule:
-        raise UsageError(f"{rule!r} is no name of a rule", "Give one word, such as static.network or person.leak")
+        raise UsageError(f"invalid rule name {rule!r}", "Give one word, such as static.network or person.leak")
     disqualify(
         session, submission.id, rule, validate_text("reason", reason, MAX_REASON, one_line=True), by, all_authors=True
     )

@@ -132,7 +132,9 @@ class Controller:
             await self._record_ending(ending)
             await asyncio.to_thread(heartbeat.stop)
             await best_effort(
-                _cancel_tasks(beside), log_failure("what ran beside the campaign has not ended"), seconds=_END_SECONDS
+                _cancel_tasks(beside),
+                log_failure("companions of the campaign did not end in time"),
+                seconds=_END_SECONDS,
             )
             self._faults.reserve.release()
         return ending
@@ -158,7 +160,7 @@ class Controller:
         try:
             await retry_write("ending", write, self._faults, seconds=_ENDING_SECONDS)
         except Exception:  # a campaign without an ending is one whose controller died: the next resume takes it up
-            log.exception("the ending could not be written down", campaign=self._campaign_id, state=ending.state)
+            log.exception("could not record the ending", campaign=self._campaign_id, state=ending.state)
 
     async def _outcome(self, research: asyncio.Task[None]) -> CampaignEnding:
         try:
@@ -175,7 +177,7 @@ class Controller:
             else:
                 raise error from error.__cause__
         if self.stop.ending is None:
-            raise RuntimeError("the campaign came to rest without an ending")
+            raise RuntimeError("the campaign stopped without an ending")
         return self.stop.ending
 
     async def _research(self) -> None:
@@ -277,7 +279,7 @@ class Controller:
         outage = workshop.gateways.current_outage
         if ending.state == "finished" and clock.expired() and outage is not None:
             ending = self.stop.ending = await self._time_limit_ending(ending, outage)
-        await self._unless_pausing("scoring of what was handed in", workshop.scorer.drain)
+        await self._unless_pausing("scoring of submissions", workshop.scorer.drain)
         if ending.state == "finished":
             await self._unless_pausing("confirmations", lambda: self._confirm_winners(workshop, ending))
         if self.stop.ending is None:
@@ -332,7 +334,7 @@ async def _cancel_tasks(tasks: Sequence[asyncio.Future[Any]]) -> None:
         task.cancel()
     for task, died in zip(tasks, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
         if isinstance(died, Exception):
-            log.warning("a part ended with an error", part=str(task), error=str(died))
+            log.warning("a service ended with an error", part=str(task), error=str(died))
 
 
 async def _update_mirror(mirror: ForumMirror) -> None:

@@ -39,4 +39,4 @@ async def meter_compute(ledger: Ledger, database: Database, researcher_id: str, 
                 ledger.settle_compute_in(session, request_id, used)
 
             # Not settled, it is charged whole: see Ledger.write_off.
-            await best_effort(database.write(settle), log_failure("the use of a sandbox could not be booked"))
+            await best_effort(database.write(settle), log_failure("could not record the use of a sandbox"))

@@ -92,7 +92,9 @@ def draft_spec(fields: Mapping[str, Any], settings: Settings) -> SpecDraft:
         cost = estimate_cost(spec, models, prices)
         place = "limits.usd"
         if cost.most is None and any(model != OFFLINE_MODEL for model in models):
-            raise UsageError("paid models need a limit in dollars here", "Give one, or start at the machine itself")
+            raise UsageError(
+                "paid models need a limit in dollars here", "Set limits.usd, or start it at the machine itself"
+            )
         place = "problem"
         call_plugin_sync(problem, "check_data")
     except AarError as error:

@@ -21,7 +21,7 @@ def list_presets() -> list[str]:
 def load_preset(name: str) -> dict[str, Any]:
     """Load the dotted fields of a preset. Raises NotFound."""
     if name not in list_presets():
-        raise NotFound(f"no ready-made campaign {name[:64]!r}", f"There are: {', '.join(list_presets())}")
+        raise NotFound(f"unknown preset {name[:64]!r}", f"Use one of: {', '.join(list_presets())}")
     return dotted_fields(yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
 
 

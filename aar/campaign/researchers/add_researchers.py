@@ -50,7 +50,7 @@ def add_researchers(
     if campaign.state in ENDED_STATES:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
     if not 1 <= count <= 500:
-        raise UsageError(f"{count} researchers cannot be added", "Add 1 to 500")
+        raise UsageError(f"cannot add {count} researchers", "Add 1 to 500")
     spec = override_stored_spec(campaign.spec, {})
     team = [view for view in list_researchers(session, campaign_id) if not is_external(view.model)]
     first = len(team) + 1
@@ -87,7 +87,9 @@ def _assign_directions(
     if key is not None:
         named = next((each for each in available if each.key == key), None)
         if named is None:
-            raise SeedFileError(f"no direction {key[:64]}", f"There are: {', '.join(each.key for each in available)}")
+            raise SeedFileError(
+                f"unknown direction {key[:64]}", f"Use one of: {', '.join(each.key for each in available)}"
+            )
         return [named] * count
     uses = Counter(view.direction_key for view in team)
     dealt = []

@@ -47,7 +47,7 @@ def check_external_rate(session: Session, researcher_id: str) -> None:
     for what, kinds, bound in _BOUNDS:
         oldest = session.scalars(_newest(researcher_id, kinds).offset(bound).limit(1)).first()
         if oldest is not None and oldest > at - _HOUR:
-            told = f"a guest may make {bound} {what} in an hour, and they are made"
+            told = f"too many {what} of an external researcher: expected at most {bound} an hour"
             raise TooMany(told, (oldest + _HOUR - at).total_seconds())
 
 

@@ -21,7 +21,7 @@ from aar.researcher.context import ResearcherOutcome
 from aar.store.event_log import append_event
 from aar.store.models import Campaign, Researcher
 
-_LATE = "the team had ended before it could begin"
+_LATE = "the team ended before it could start"
 
 
 class ResearcherPool:

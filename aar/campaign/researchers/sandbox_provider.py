@@ -94,7 +94,7 @@ class SandboxProvider:
         for each in left:
             told = SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail)
             # The database's trouble shows where an outcome is written.
-            await best_effort(self._log(told), log_failure("an incident could not be written down"))
+            await best_effort(self._log(told), log_failure("could not log an incident"))
 
     async def _opened(self) -> None:
         opening = asyncio.ensure_future(self._open())

@@ -81,7 +81,7 @@ class ResearcherSupervisor:
     async def _put_away(self) -> None:
         """End the sandbox and release its lease; the outcome is known and does not depend on it."""
         held, self._held = self._held, contextlib.AsyncExitStack()
-        await best_effort(held.aclose(), log_failure("a researcher's place could not be given back"))
+        await best_effort(held.aclose(), log_failure("could not release a researcher's lease"))
 
     async def _run_through_scarcity(self) -> ResearcherOutcome:
         """Run the researcher; wait while descriptors, memory or the database give out for a while."""
@@ -159,7 +159,7 @@ class ResearcherSupervisor:
                 try:
                     await answer_interrupted_calls(self._context(keeper), type(error).__name__)
                 except Exception:  # the next loop meets the same, and is counted
-                    log.exception("calls under way could not be answered", researcher=self._view.id)
+                    log.exception("could not answer the calls under way", researcher=self._view.id)
                 if restart < _RESTARTS:
                     await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
                     with contextlib.suppress(TimeoutError):

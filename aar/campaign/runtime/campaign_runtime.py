@@ -152,7 +152,7 @@ async def open_runtime(
     finally:
         # The work's outcome is known. A connection cannot change it, so the wait for it is bounded.
         await best_effort(
-            endpoints.close(), log_failure("the connections to models could not be closed"), seconds=_CLOSE_SECONDS
+            endpoints.close(), log_failure("could not close the connections to models"), seconds=_CLOSE_SECONDS
         )
         await _write_off(ledger)
 
@@ -164,7 +164,7 @@ async def _write_off(ledger: Ledger) -> None:
             if left := await ledger.write_off():
                 log.warning("reservations were left open; they are charged at their worst case", reservations=left)
         except Exception as error:  # noqa: BLE001 - the ending is known; the next controller takes up what is left
-            log.warning("open reservations could not be written off", error=str(error))
+            log.warning("could not charge the open reservations", error=str(error))
 
 
 def _make_private(home: Path) -> None:

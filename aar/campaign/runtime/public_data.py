@@ -59,7 +59,7 @@ async def prepare_public_data(problem: Problem, reference: str, home: Path) -> N
     if process.returncode:
         reason = errors.decode(errors="replace").strip().splitlines()
         raise ProblemError(
-            f"problem {problem.name} cannot lay out its data: {reason[-1] if reason else 'no reason given'}",
+            f"problem {problem.name} cannot prepare its data: {reason[-1] if reason else 'no reason given'}",
             f"Check it with: aar problem validate {reference}",
         )
 

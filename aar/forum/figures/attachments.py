@@ -47,7 +47,7 @@ def store_text_with_figures(
     text = replace_image_addresses(text, {path: SCHEME + short for path, short in new.items()})
     left = _wanted(text, attached)
     if left:
-        raise UsageError(f"figure {left[0][:200]!r} cannot be shown as it is written", "Write ![caption](PATH)")
+        raise UsageError(f"invalid figure address {left[0][:200]!r}", "Write ![caption](PATH)")
     return validate_text(name, text, limit)
 
 
@@ -60,7 +60,7 @@ def validate_text_with_figures(
     count = len(shown) + len(_wanted(text, attached))
     if count > MAX_FIGURES:
         raise UsageError(
-            f"the {name} shows {count} figures, and the limit is {MAX_FIGURES}; nothing was stored",
+            f"too many figures in the {name}: got {count}, expected at most {MAX_FIGURES}; nothing was stored",
             "Split it over several posts or comments",
         )
     known = known_figures(session, campaign_id, shown)

@@ -86,16 +86,18 @@ def inspect_figure(name: str, data: bytes) -> NewFigure:
     try:
         facts = inspect_image(data)
     except InvalidImage as error:
-        raise UsageError(f"{what}: {error}; nothing was stored", "Save it anew as PNG, JPEG, GIF or WebP") from error
+        raise UsageError(f"{what}: {error}; nothing was stored", "Save it again as PNG, JPEG, GIF or WebP") from error
     if max(facts.width, facts.height) > MAX_FIGURE_SIDE:
         raise UsageError(
-            f"{what} has {facts.width:,} x {facts.height:,} pixels, and the limit is {MAX_FIGURE_SIDE:,} a side; "
+            f"{what} is too large: got {facts.width:,} x {facts.height:,} pixels, "
+            f"expected at most {MAX_FIGURE_SIDE:,} a side; "
             "nothing was stored",
             "Save it smaller, with a lower dpi",
         )
     if facts.pixels > MAX_FIGURE_PIXELS:
         raise UsageError(
-            f"{what} has {facts.pixels:,} pixels in {facts.frames:,} frames, and the limit is {MAX_FIGURE_PIXELS:,}; "
+            f"{what} is too large: got {facts.pixels:,} pixels in {facts.frames:,} frames, "
+            f"expected at most {MAX_FIGURE_PIXELS:,}; "
             "nothing was stored",
             "Save it smaller, or with fewer frames",
         )
@@ -105,7 +107,8 @@ def inspect_figure(name: str, data: bytes) -> NewFigure:
 def too_large_message(name: str) -> UsageError:
     """Return the error for a figure over the limit, so that its bytes need not be read to the end."""
     return UsageError(
-        f"figure {shorten(name, 200)!r} has more than the limit of {MAX_FIGURE_BYTES // 1024} KiB; nothing was stored",
+        f"figure {shorten(name, 200)!r} is too large: expected at most {MAX_FIGURE_BYTES // 1024} KiB; "
+        "nothing was stored",
         "Save it smaller, with a lower dpi or fewer points",
     )
 
@@ -127,7 +130,7 @@ def store_figure(session: Session, campaign_id: str, author: Author, figure: New
     author = validate_author(session, campaign_id, author)
     known = known_figures(session, campaign_id, [figure.digest[:SHORT]]).get(figure.digest[:SHORT])
     if known is not None and known.digest != figure.digest:  # somebody worked for that
-        raise UsageError(f"another figure is named {known.short}", "Save the figure anew")
+        raise UsageError(f"another figure has the digits {known.short}", "Save the figure again")
     if known is not None:
         return known
     _check_room(session, campaign_id, author, len(figure.data))
@@ -164,7 +167,7 @@ def find_figure(session: Session, campaign_id: str, digits: str) -> tuple[Figure
     view = known_figures(session, campaign_id, [digits]).get(digits) if len(digits) >= SHORT else None
     if view is None:
         raise NotFound(
-            f"no figure {shorten(digits, 64)} in campaign {campaign_id!r}", "Posts name those that there are"
+            f"no figure {shorten(digits, 64)} in campaign {campaign_id!r}", "See the posts for existing figures"
         )
     query = select(_FIGURES.data).where(_FIGURES.campaign_id == campaign_id, _FIGURES.digest == view.digest)
     return view, session.execute(query).scalar_one()
@@ -177,12 +180,14 @@ def _check_room(session: Session, campaign_id: str, author: Author, more: int) -
     count, size = session.execute(query).one()
     if count >= MAX_AUTHOR_FIGURES:
         raise UsageError(
-            f"{author.name} has brought {count} figures, and the limit is {MAX_AUTHOR_FIGURES}; nothing was stored",
+            f"too many figures of {author.name}: got {count}, expected at most {MAX_AUTHOR_FIGURES}; "
+            "nothing was stored",
             "Show one of those again, or write the numbers as a table",
         )
     if size + more > MAX_AUTHOR_FIGURE_BYTES:
         raise UsageError(
-            f"{author.name}'s figures would have {size + more:,} bytes, and the limit is {MAX_AUTHOR_FIGURE_BYTES:,}; "
+            f"figures of {author.name} are too large: got {size + more:,} bytes, "
+            f"expected at most {MAX_AUTHOR_FIGURE_BYTES:,}; "
             "nothing was stored",
             "Save it smaller, or write the numbers as a table",
         )

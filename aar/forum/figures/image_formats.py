@@ -65,13 +65,13 @@ def inspect_image(data: bytes) -> ImageInfo:
     """Return the properties of a complete image. Raises InvalidImage."""
     media_type = media_type_of(data)
     if media_type is None:
-        raise InvalidImage("it is no PNG, JPEG, GIF or WebP image")
+        raise InvalidImage("it is not a PNG, JPEG, GIF or WebP image")
     try:
         facts = {"image/png": _png, "image/jpeg": _jpeg, "image/gif": _gif, "image/webp": _webp}[media_type](data)
     except IndexError as error:
-        raise InvalidImage("it is an image that ends too early") from error
+        raise InvalidImage("it is an incomplete image") from error
     if facts.width < 1 or facts.height < 1 or facts.frames < 1:
-        raise InvalidImage("it is an image of nothing")
+        raise InvalidImage("it is an image without pixels")
     return facts
 
 
@@ -104,7 +104,7 @@ def _jpeg(data: bytes) -> ImageInfo:
         content = _part(data, place + 4, length - 2) if length >= 2 else b""
         if marker in _SIZES:
             if any(size):
-                raise InvalidImage("it is a JPEG image of two sizes")
+                raise InvalidImage("it is a JPEG image with two sizes")
             size = (_number(content, 3, 2), _number(content, 1, 2))
         place += 2 + max(length, 2)
         if marker == 0xDA:

@@ -76,7 +76,7 @@ def index_page(total: int, pinned: Sequence[PostView], top: Sequence[PostView], 
 def claims_page(claims: Sequence[ClaimView]) -> str:
     """Render the claims: researcher, topic and end."""
     lines = [f"- {_escaped(each.author)} until {_at(each.expires_at)}: {_escaped(each.topic)}" for each in claims]
-    return "# Claims\n\n" + ("\n".join(lines) or "Nobody claims anything now.") + "\n"
+    return "# Claims\n\n" + ("\n".join(lines) or "No active claims.") + "\n"
 
 
 def mentions_page(mentions: Sequence[tuple[Sequence[str], str, PostView, int | None, datetime]]) -> str:
@@ -87,7 +87,7 @@ def mentions_page(mentions: Sequence[tuple[Sequence[str], str, PostView, int | N
         f"{'' if comment_id is None else f', comment {comment_id}'}, {_at(at)}"
         for names, author, post, comment_id, at in mentions
     ]
-    return "# Mentions\n\n" + ("\n".join(lines) or "Nobody is mentioned yet.") + "\n"
+    return "# Mentions\n\n" + ("\n".join(lines) or "No mentions yet.") + "\n"
 
 
 def _fate(said: PostView | CommentView) -> list[str]:

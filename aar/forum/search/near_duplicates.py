@@ -104,7 +104,7 @@ def duplicate_warning(near: Sequence[SimilarPost]) -> str:
     if not near:
         return ""
     told = ", ".join(f'#{each.id} by {each.author} ({each.similarity:.2f}) "{each.title}"' for each in near)
-    return f"Much like what is there already: {told}. Comment there if you mean the same."
+    return f"Similar to existing posts: {told}. If you mean the same, comment there."
 
 
 def _words(title: str, body: str) -> list[str]:

@@ -15,11 +15,11 @@ from typing import Any
 MISSING = "figures are missing"
 NO_END = "the end of the reply came without figures"
 NEGATIVE = "a figure is negative"
-NOT_WHOLE = "a figure is no whole number"
+NOT_WHOLE = "a figure is not a whole number"
 IMPLAUSIBLE = "a figure is larger than any model's context"
 ZERO = "a figure is zero for content that is there"
 SHRANK = "a figure shrank while the reply came in"
-UNKNOWN_TERMS = "the service tier, speed or region is one that no price is known for"
+UNKNOWN_TERMS = "no price is known for the service tier, speed or region"
 
 _FIGURES = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 _LIFETIMES = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")

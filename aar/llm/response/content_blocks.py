@@ -144,7 +144,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return repair_surrogates(value)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"it holds {value}, which is no number of JSON")
+        raise ValueError(f"it contains {value}, which is not a JSON number")
     if not isinstance(value, (dict, list)):
         return value
     if depth > _DEEPEST:

@@ -91,7 +91,7 @@ class MessageAccumulator:
                 cleared_tool_uses=_cleared(message.get("context_management")),
             )
         except (LookupError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"the reply makes no sense: {error!r}") from error
+            raise ValueError(f"the reply is invalid: {error!r}") from error
 
     def accept_message(self, message: Mapping[str, Any]) -> None:
         """Accept a message in one piece. Raises ValueError if it is invalid."""
@@ -107,7 +107,7 @@ class MessageAccumulator:
         try:
             self._feed(event)
         except (LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"an event of the stream makes no sense: {error!r}") from error
+            raise ValueError(f"an event of the stream is invalid: {error!r}") from error
 
     def _feed(self, event: Mapping[str, Any]) -> None:
         kind = event.get("type")

@@ -68,7 +68,7 @@ def parse_lenient_json(text: bytes) -> Any:
         try:
             return json.loads(text)  # takes half characters, which a pair cut in two leaves
         except RecursionError as error:
-            raise ValueError("it nests too deep") from error
+            raise ValueError("it is nested too deeply") from error
 
 
 class _EventBuffer:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from aar.researcher.context import ResearcherContext
 
 OPENING = (
-    "You are starting now. Your workspace is /workspace; look at /data, /lab and /forum, and at /workspace/NOTEBOOK.md "
-    "if it exists, then begin."
+    "You are starting now. Your workspace is /workspace; explore /data, /lab and /forum, and read "
+    "/workspace/NOTEBOOK.md if it exists, then begin."
 )
-NUDGE = "[No tool was called. Go on with your work, or call `finish` if nothing useful is left to do.]"
+NUDGE = "[No tool was called. Continue your work, or call `finish` if nothing useful is left to do.]"
 CONTEXT_WARNING = (
-    "[This conversation will soon be set aside: only /workspace/NOTEBOOK.md and the last few turns will remain. Write "
-    "down now what you want to keep.]"
+    "[A fresh conversation will soon replace this one: only /workspace/NOTEBOOK.md and the last few turns will remain. "
+    "Write down now everything that you will need.]"
 )
 
 
@@ -48,16 +48,16 @@ def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
 def landing_notice(near: str) -> str:
     """Return the notice to a researcher when the budget nears its end."""
     return (
-        f"[The end is near: {near}. Begin nothing new. Hand in what is worth measuring, post what you learned (also "
+        f"[The end is near: {near}. Begin nothing new. Submit what is worth measuring, post what you learned (also "
         "what did not work), and leave /workspace/NOTEBOOK.md in order. Then call `finish`.]"
     )
 
 
 def handover_notice(notebook: str) -> str:
     """Return the notice to a researcher at the start of a fresh conversation."""
-    told = notebook.strip() or "(there is none: you have not written /workspace/NOTEBOOK.md)"
+    told = notebook.strip() or "(empty: you have not written /workspace/NOTEBOOK.md)"
     return (
-        "[Your earlier conversation was set aside; files, jobs, posts and submissions are as you "
+        "[This conversation replaces your earlier one; files, jobs, posts and submissions are as you "
         f"left them. The last few turns follow. Your notebook, /workspace/NOTEBOOK.md:]\n\n{told}"
     )
 

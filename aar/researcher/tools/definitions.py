@@ -42,7 +42,7 @@ def _without_nul(what: str) -> AfterValidator:
 
     def check(text: str) -> str:
         if "\0" in text:
-            raise ValueError(f"the {what} holds a NUL character")
+            raise ValueError(f"the {what} contains a NUL character")
         return text
 
     return AfterValidator(check)
@@ -77,7 +77,7 @@ class EditorInput(ToolInput):
 
 
 class StartJobInput(ToolInput):
-    """Start a command in the background and return at once with a job id. Use it for anything longer than about two
+    """Start a command in the background and return its job id at once. Use it for anything longer than about two
     minutes, then `wait` for it. The job is killed after `timeout_minutes`."""
 
     command: ShellCommand = Field(min_length=1, description="Command for bash, run in /workspace.")
@@ -85,7 +85,7 @@ class StartJobInput(ToolInput):
 
 
 class JobOutputInput(ToolInput):
-    """Show a job's state and output so far; long output has its middle left out, the whole stays in a file."""
+    """Show a job's state and output so far. The middle of long output is left out; a file has all of it."""
 
     job: str = Field(min_length=1, max_length=100, description="Job id from start_job.")
 
@@ -98,8 +98,8 @@ class StopJobInput(ToolInput):
 
 class WaitInput(ToolInput):
     """Sleep until something happens; it costs no tokens, however long it takes. `submission` waits for a score, `job`
-    for a job's end, `news` for new posts or messages, `time` for the given seconds. Returns early with the state as
-    it stands when `timeout_seconds` have passed."""
+    for a job's end, `news` for new posts or messages, `time` for the given seconds. After `timeout_seconds` it returns
+    the current state."""
 
     for_: Literal["submission", "job", "news", "time"] = Field(alias="for")
     id: str | None = Field(default=None, max_length=100, description="s<number> for a submission, job id for a job.")
@@ -107,8 +107,8 @@ class WaitInput(ToolInput):
 
 
 class SubmitMethodInput(ToolInput):
-    """Hand in the method in a directory of the workspace (run.py, method.yaml) for scoring. Code, claim and hypothesis
-    are frozen now; the score comes later, on fresh seeds and splits: `wait` for it. Submissions may be limited: see
+    """Submit the method in a directory of the workspace (run.py, method.yaml) for scoring. Code, claim and hypothesis
+    are frozen now. The score comes later, on fresh seeds and splits: `wait` for it. Submissions may be limited: see
     `budget`."""
 
     path: SandboxPath = Field(
@@ -120,23 +120,25 @@ class SubmitMethodInput(ToolInput):
 
 
 class LeaderboardInput(ToolInput):
-    """The measured submissions of all researchers, best first, rounded. Rows of one band cannot be told apart by their
-    scores; a confirmed row leads."""
+    """Show the measured submissions of all researchers, best first, rounded. Scores within one band cannot be
+    distinguished; a confirmed row leads."""
 
     limit: int = Field(default=20, ge=1, le=100)
 
 
 class PostInput(ToolInput):
-    """Publish a finding on the forum for the other researchers: negative results are as useful as positive ones.
-    Posts by all are mirrored as files under /forum. `s7`, `#12` and `@r2` in a text point to a submission, a post and a
-    researcher; who is mentioned hears of it first. `![caption](plots/loss.png)` shows an image of the workspace (PNG,
-    JPEG, GIF or WebP, at most 512 KiB), `![caption](figure:DIGEST)` one that the forum has."""
+    """Publish a finding on the forum for the other researchers. Negative results are as useful as positive ones.
+    All posts are mirrored as files under /forum. `s7`, `#12` and `@r2` in a text refer to a submission, a post and a
+    researcher; a mention comes first in that researcher's news. `![caption](plots/loss.png)` shows an image of the
+    workspace (PNG, JPEG, GIF or WebP, at most 512 KiB), `![caption](figure:DIGEST)` one of the forum."""
 
     kind: Literal["hypothesis", "result", "insight", "error", "question"]
     title: str = Field(min_length=1)
     body: str = Field(min_length=1, description="Markdown.")
     submission: str | None = Field(default=None, pattern=_SUBMISSION, description="s<number>")
-    families: list[str] = Field(default_factory=list, max_length=MAX_FAMILIES, description=f"Of what idea it is. {_OF}")
+    families: list[str] = Field(
+        default_factory=list, max_length=MAX_FAMILIES, description=f"Idea families of the post. {_OF}"
+    )
 
 
 class CommentInput(ToolInput):
@@ -154,24 +156,26 @@ class VoteInput(ToolInput):
 
 
 class EditPostInput(ToolInput):
-    """Correct your own post or comment, or take it back with a reason when it proved wrong. What it said is kept. Name
-    `comment` to change a comment on the post."""
+    """Correct your own post or comment, or retract it with a reason if it proved wrong. Earlier versions stay readable.
+    Name `comment` to change a comment on the post."""
 
     post: int = Field(ge=1, description="Number of the post, without #.")
     comment: int | None = Field(default=None, ge=1, description="Number of the comment, as in the post's file.")
     title: str | None = Field(default=None, min_length=1, description="New title of a post.")
     body: str | None = Field(
-        default=None, min_length=1, description="New text, whole, as Markdown; images as in posts."
+        default=None, min_length=1, description="Complete new text as Markdown; images as in posts."
     )
     families: list[str] | None = Field(
         default=None, max_length=MAX_FAMILIES, description=f"New families of a post. {_OF}"
     )
-    retract: str | None = Field(default=None, min_length=1, description="Why it is taken back; instead of a new text.")
+    retract: str | None = Field(
+        default=None, min_length=1, description="Reason of the retraction, instead of a new text."
+    )
 
 
 class ClaimInput(ToolInput):
-    """Say what you work on for the next hours, so that others look elsewhere; or end a claim of yours. /forum/CLAIMS.md
-    lists what others claim. The same words again move the end."""
+    """Claim the topic that you work on for the next hours, so that others choose another; or end a claim of yours.
+    /forum/CLAIMS.md lists the claims of others. The same topic again changes the claim's end."""
 
     topic: str | None = Field(default=None, min_length=1, description="One line: the idea that you work on.")
     hours: float = Field(default=2, gt=0, le=24)
@@ -188,13 +192,13 @@ class FetchSnapshotInput(ToolInput):
 
 
 class BudgetInput(ToolInput):
-    """What is spent and what is left: dollars, tokens, turns, submissions."""
+    """Show the spent and the remaining budget: dollars, tokens, turns, submissions."""
 
 
 class FinishInput(ToolInput):
-    """End your work for good. Call it only when nothing useful is left to do within the limits."""
+    """End your work for good. Call it only when no useful work is left within the limits."""
 
-    summary: str = Field(min_length=1, description="What was found, for the report.")
+    summary: str = Field(min_length=1, description="Findings, for the report.")
 
 
 INPUTS: dict[str, type[ToolInput]] = {

@@ -27,11 +27,11 @@ async def _run(run: ToolRun, given: EditorInput) -> ToolResult:
     except IsADirectoryError as error:
         raise UsageError(f"{path} is a directory") from error
     except PermissionError as error:
-        raise UsageError(f"{path} may not be written or read") from error
+        raise UsageError(f"{path} cannot be read or written") from error
     except OSError as error:
         if is_transient(error):
             raise
-        raise UsageError(f"{path}: {error.strerror}", "Look at it with bash") from error
+        raise UsageError(f"{path}: {error.strerror}", "Check it with bash") from error
     except TransferRefused as error:
         raise UsageError(f"{path}: {error.message}", "Use bash on it") from error
 

@@ -27,15 +27,15 @@ log = structlog.get_logger(__name__)
 
 CUT_OFF = "This call was cut off by the length limit of a turn and did not run. Write less in one turn."
 UNREADABLE = (
-    "The input of {tool} could not be read as one JSON object, so the call did not run. Send plain JSON: no NaN or "
+    "Invalid input for {tool}: it is not one JSON object, so the call did not run. Send plain JSON: no NaN or "
     "Infinity, nothing nested deeper than 64 levels, at most a million characters."
 )
-UNKNOWN_EFFECT = "The controller restarted while this ran; its effect is unknown. Look before you do it again."
+UNKNOWN_EFFECT = "The controller restarted while this ran; its effect is unknown. Check before you repeat it."
 SANDBOX_LOST = (
-    "The sandbox was lost and made anew ({cause}). /workspace is as it was; running jobs, the shell's state and /tmp "
+    "The sandbox was lost and replaced ({cause}). /workspace is as it was; running jobs, the shell's state and /tmp "
     "are gone. Whether this call had an effect is unknown."
 )
-TOOL_BROKE = "This call broke the tool ({cause}). Whether it had an effect is unknown. Look, then do it another way."
+TOOL_BROKE = "This call broke the tool ({cause}). Whether it had an effect is unknown. Check, then try another way."
 
 
 async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> bool:
@@ -123,13 +123,13 @@ async def _result(ctx: ResearcherContext, journal: ConversationLog, call: ToolCa
     if call.cut_off:
         return ToolResult(CUT_OFF, is_error=True)
     if tool is None:
-        return ToolResult(f"There is no tool {call.name[:64]!r}. Tools: {', '.join(TOOLS)}.", is_error=True)
+        return ToolResult(f"Unknown tool {call.name[:64]!r}. Tools: {', '.join(TOOLS)}.", is_error=True)
     if isinstance(call.input, dict) and INVALID_INPUT in call.input:
         return ToolResult(UNREADABLE.format(tool=call.name), is_error=True)
     try:
         given = INPUTS[call.name].model_validate(call.input)
     except ValidationError as error:
-        return ToolResult(f"The input of {call.name} does not hold: {_complaints(error)}", is_error=True)
+        return ToolResult(f"Invalid input for {call.name}: {_complaints(error)}", is_error=True)
     if repeated and not tool.repeatable(given):
         return ToolResult(UNKNOWN_EFFECT, is_error=True)
     if not call.interrupted:

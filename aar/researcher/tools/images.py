@@ -31,11 +31,11 @@ async def image_block(sandbox: Sandbox, path: str) -> dict[str, Any]:
         data = await sandbox.read(path, limit=MAX_IMAGE_BYTES)
     except TransferRefused as error:
         raise UsageError(
-            f"{path} is larger than the {MAX_IMAGE_BYTES // 1024} KiB that are shown",
+            f"{path} is too large: expected at most {MAX_IMAGE_BYTES // 1024} KiB",
             "Save it smaller, with a lower dpi",
         ) from error
     kind = media_type_of(data)
     if kind is None:
-        raise UsageError(f"{path} does not hold a PNG, JPEG, GIF or WebP image", "Save the figure anew")
+        raise UsageError(f"{path} is not a PNG, JPEG, GIF or WebP image", "Save the figure again")
     source = {"type": "base64", "media_type": kind, "data": base64.b64encode(data).decode("ascii")}
     return {"type": "image", "source": source}

@@ -36,7 +36,9 @@ async def fetch_job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> 
         return await sandbox.wait_job(job_id, timeout=timeout)
     except NotFound as error:
         known = ", ".join(job.job_id for job in await sandbox.jobs()) or "none"
-        raise UsageError(f"no job {job_id}", f"Jobs of this sandbox: {known}; jobs end with the sandbox") from error
+        raise UsageError(
+            f"unknown job {job_id}", f"Jobs of this sandbox: {known}; jobs end with the sandbox"
+        ) from error
 
 
 def job_state_line(job: JobStatus) -> str:

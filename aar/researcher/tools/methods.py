@@ -61,11 +61,11 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
             f"{path} is not a directory", "Name the directory that holds run.py and method.yaml"
         ) from error
     except TransferRefused as error:
-        raise UsageError(f"{path} cannot be taken: {error.message}", error.remedy) from error
+        raise UsageError(f"cannot submit {path}: {error.message}", error.remedy) from error
     except OSError as error:
         if is_transient(error):
             raise
-        raise UsageError(f"{path} cannot be taken: {error.strerror}", "Look at it with bash") from error
+        raise UsageError(f"cannot submit {path}: {error.strerror}", "Check it with bash") from error
 
 
 def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[SavedSnapshot, MethodManifest]:

@@ -28,13 +28,13 @@ async def truncate_result(ctx: ResearcherContext, call: ToolCall, result: ToolRe
     sandbox = await ctx.sandbox.current()
     try:
         await sandbox.write(name, f"{text}\n".encode())
-        where = f"the whole is in {name}"
+        where = f"the complete text is in {name}"
     except SandboxGone:
         raise
     except OSError as error:
-        where = f"the whole could not be kept in {name}: {error.strerror}"
+        where = f"the complete text could not be stored in {name}: {error.strerror}"
     except SandboxError as error:
-        where = f"the whole could not be kept: {error.message}"
+        where = f"the complete text could not be stored: {error.message}"
     left_out = len(text) - _HEAD - _TAIL
     cut = f"\n[... {left_out} characters left out; {where} ...]\n"
     return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error, result.images)

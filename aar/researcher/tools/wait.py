@@ -52,7 +52,7 @@ async def _submission(run: ToolRun, given: WaitInput) -> str:
 
 async def _job(run: ToolRun, given: WaitInput) -> str:
     if given.id is None:
-        raise UsageError("wait for a job needs its id", "The one that start_job gave")
+        raise UsageError("wait for a job needs its id", "Use the id from start_job")
     sandbox = await run.ctx.sandbox.current()
     deadline = time.monotonic() + given.timeout_seconds
     while True:

@@ -40,5 +40,5 @@ def test_labels_are_written_changed_shown_and_asked_for(writable: Terminal) -> N
 
 
 def test_claims_are_listed(writable: Terminal) -> None:
-    assert "Nobody claims anything now." in writable.ok("forum", "claims")
+    assert "No active claims." in writable.ok("forum", "claims")
     assert "no claim 7" in writable.run("forum", "release", "7").stderr

@@ -79,7 +79,7 @@ Toy.validate = lambda self: 1 / 0
     brief, directions, unstable, transfer, own = found
     assert brief.startswith("problem toy: brief raised FileNotFoundError (problem.py:")
     assert directions.endswith("line 1: key is written twice: got it on line 1 too, expected it once")
-    assert unstable.startswith("prepare of wave, confirm, gives other bytes in another process: public/order.txt.")
+    assert unstable.startswith("prepare of wave, confirm, gives different bytes in another process: public/order.txt.")
     assert transfer.startswith("problem toy: prepare raised ValueError (problem.py:")
     assert transfer.endswith("): no curve left")
     assert own.startswith("problem toy: validate raised ZeroDivisionError (problem.py:")

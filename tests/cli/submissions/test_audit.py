@@ -119,7 +119,7 @@ def test_a_confirmation_waits_for_the_campaign_to_go_on(deciding: Terminal) -> N
         (["confirm", "s8"], "expected a measured one"),
         (["confirm", "s13"], "disqualified"),
         (["reinstate", "s6", "--reason", "x"], "not disqualified"),
-        (["disqualify", "s6", "--rule", "two words", "--reason", "x"], "no name of a rule"),
+        (["disqualify", "s6", "--rule", "two words", "--reason", "x"], "invalid rule name"),
         (["disqualify", "s6", "--rule", "a.b", "--reason", " "], "the reason is empty"),
     ],
 )

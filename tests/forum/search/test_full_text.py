@@ -78,7 +78,7 @@ def test_filters_narrow_what_is_found(db: Database, post: Post, authors: Authors
     assert set(ids(db, "probes", PostFilter(since=second.created_at))) == {second.id, third.id}
     assert ids(db, "probes", PostFilter(until=second.created_at)) == [first.id]
     assert ids(db, "probes", PostFilter(since=third.created_at + timedelta(seconds=1))) == []
-    with pytest.raises(UsageError, match="no post kind"):
+    with pytest.raises(UsageError, match="unknown post kind"):
         ids(db, "probes", PostFilter(kind="rumour"))
 
 
@@ -106,7 +106,7 @@ def test_without_words_filters_narrow_and_pages_go_back_from_the_newest(
     mine = PostFilter(researcher_id=about.researcher_id, submission=7)
     assert newest(db, mine) == [each.id for each in (citing, about) if each.researcher_id == about.researcher_id]
     assert newest(db, PostFilter(since=citing.created_at, until=gone.created_at)) == [person.id, citing.id]
-    with pytest.raises(UsageError, match="no post kind"):
+    with pytest.raises(UsageError, match="unknown post kind"):
         newest(db, PostFilter(kind="rumour"))
 
 

@@ -189,7 +189,7 @@ def test_a_lost_call_is_made_again(world: Any, born: Any) -> None:
             if block["name"] in {"bash", "str_replace_based_edit_tool"} and block["name"] not in lost:
                 lost.add(block["name"])
                 result["content"] = (
-                    "The controller restarted while this ran; its effect is unknown. Look before you do it again."
+                    "The controller restarted while this ran; its effect is unknown. Check before you repeat it."
                 )
                 result["is_error"] = True
     assert lost == {"bash", "str_replace_based_edit_tool"}

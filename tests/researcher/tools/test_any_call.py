@@ -88,10 +88,15 @@ LOOKS = [
         "Permission denied",
     ),
     ("mkdir m; chmod 0 m", "submit_method", {"path": "m"}, "Permission denied"),
-    ("touch .aar", "bash", {"command": "seq 100000"}, "the whole could not be kept in .*(File exists|Not a directory)"),
-    ("true", "bash", {"command": "echo a\0b"}, "the command holds a NUL character"),
-    ("true", "start_job", {"command": "echo a\0b"}, "the command holds a NUL character"),
-    ("true", EDITOR, {"command": "view", "path": "a\0b"}, "the path holds a NUL character"),
+    (
+        "touch .aar",
+        "bash",
+        {"command": "seq 100000"},
+        "the complete text could not be stored in .*(File exists|Not a directory)",
+    ),
+    ("true", "bash", {"command": "echo a\0b"}, "the command contains a NUL character"),
+    ("true", "start_job", {"command": "echo a\0b"}, "the command contains a NUL character"),
+    ("true", EDITOR, {"command": "view", "path": "a\0b"}, "the path contains a NUL character"),
     ("ln -s loop loop", "fetch_snapshot", {"snapshot": "s1", "into": "loop/x"}, "no submission"),
 ]
 

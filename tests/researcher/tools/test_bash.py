@@ -58,7 +58,7 @@ async def test_time_limit_kills_everything_and_says_so(bench: Bench) -> None:
 async def test_long_output_is_whole_in_the_workspace(bench: Bench) -> None:
     text = await bench.text("bash", command="seq 1 20000")
     assert "characters left out" in text
-    name = text.split("the whole is in ")[1].split(" ")[0]
+    name = text.split("the complete text is in ")[1].split(" ")[0]
     assert await bench.text("bash", command=f"tail -1 {name}; wc -l < {name}") == "20000\n20000"
 
 

@@ -102,7 +102,7 @@ async def test_a_plot_is_shown_to_a_model_that_reads_images(bench: Bench) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"not an image", "does not hold"), (PNG + bytes(1024 * 1024), "larger than")]
+    ("content", "told"), [(b"not an image", "is not a PNG"), (PNG + bytes(1024 * 1024), "is too large")]
 )
 async def test_what_is_no_small_image_is_refused(bench: Bench, content: bytes, told: str) -> None:
     await edit(bench, "create", file_text="")

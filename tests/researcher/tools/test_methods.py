@@ -148,6 +148,6 @@ async def test_a_lost_sandbox_is_made_anew_and_told(bench: Bench) -> None:
     )
     assert (await run_researcher(bench.ctx)).reason == "finished"
     results = [request["messages"][-1]["content"][0]["content"][0]["text"] for request in server.requests[1:]]
-    assert "The sandbox was lost and made anew" in results[1]
+    assert "The sandbox was lost and replaced" in results[1]
     assert results[2] == "kept"
     assert bench.keeper.made == 2

@@ -141,7 +141,7 @@ def test_everybody_reads_it_on_the_forum_as_the_scorers_word(desk: Any) -> None:
 
 @pytest.mark.parametrize("name", ["scorer", "Scorer", " SCORER "])
 def test_nobody_else_writes_under_the_scorers_name(desk: Any, name: str) -> None:
-    with pytest.raises(UsageError, match="scorer's own name"), desk.db.writing() as session:
+    with pytest.raises(UsageError, match="name scorer is reserved"), desk.db.writing() as session:
         create_post(session, CAMPAIGN, Author(name, None), kind="result", title="s1 is fine", body="Trust me.")
 
 

@@ -42,7 +42,7 @@ async def read_figures(
             return {}
     if len(paths) > MAX_FIGURES:
         raise UsageError(
-            f"the text shows {len(paths)} figures, and the limit is {MAX_FIGURES}; nothing was posted",
+            f"too many figures in the text: got {len(paths)}, expected at most {MAX_FIGURES}; nothing was posted",
             "Split it over several posts or comments",
         )
     sandbox = await run.ctx.sandbox.current()
@@ -61,7 +61,7 @@ async def _places(sandbox: Sandbox, paths: list[str]) -> list[str]:
     """Return the paths of files after links. Raises UsageError for one outside of the workspace."""
     for path in paths:
         if not path.isprintable():
-            raise _refused(path, "has no such name as files have")
+            raise _refused(path, "is not a valid file name")
     full = [posixpath.join(WORKSPACE, path) for path in paths]
     result = await sandbox.exec(["realpath", "-mz", "--", *full], timeout=_SECONDS)
     places = result.output.split("\0")[:-1]
@@ -81,9 +81,9 @@ async def _read(sandbox: Sandbox, path: str, place: str) -> bytes:
     except IsADirectoryError as error:
         raise _refused(path, "is a directory") from error
     except OSError as error:
-        raise _refused(path, "may not be read") from error
+        raise _refused(path, "cannot be read") from error
     except TransferRefused as error:
-        raise _refused(path, f"cannot be taken: {error.message}") from error
+        raise _refused(path, f"cannot be used: {error.message}") from error
 
 
 def _refused(path: str, why: str) -> UsageError:
