@@ -30,7 +30,9 @@ ENDED_STATES = ("finished", "failed")
 
 
 def invite_researcher(session: Session, campaign_id: str, name: str, direction: str = "") -> str:
-    """Add an external researcher, or replace the token of an existing one; return the token.
+    """Add an external researcher, or replace the token of an existing one.
+
+    Return the token.
 
     Args:
         session: in a write transaction.

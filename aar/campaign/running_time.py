@@ -40,7 +40,9 @@ class RunningTime:
 
 
 def read_running_time(session: Session, campaign_id: str) -> RunningTime:
-    """Read the running time of a campaign. A period that a crash cut off ends with its last event.
+    """Read the running time of a campaign.
+
+    A period that a crash cut off ends with its last event.
 
     If a controller recorded its running time, that counts: between two readings of the machine's clock somebody may
     have set it, or the machine slept.

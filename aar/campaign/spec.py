@@ -170,7 +170,10 @@ class Price(_Part):
 
 
 class CampaignSpec(_Part):
-    """A whole campaign. Every field has a default: an empty spec is the quick campaign."""
+    """A whole campaign.
+
+    Every field has a default: an empty spec is the quick campaign.
+    """
 
     name: str = Field(default="quick", min_length=1, max_length=200)
     """For people."""

@@ -1,4 +1,7 @@
-"""Loads a campaign spec from YAML; errors name the field, its line, and the nearest known field."""
+"""Loads a campaign spec from YAML.
+
+Errors name the field, its line, and the nearest known field.
+"""
 
 from __future__ import annotations
 

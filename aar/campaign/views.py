@@ -123,7 +123,10 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
 
 
 def campaign_exists(session: Session, campaign_id: str) -> bool:
-    """Return whether a campaign has exactly this id; cheap when its spec is not needed."""
+    """Return whether a campaign has exactly this id.
+
+    Cheap when its spec is not needed.
+    """
     known = get_cached(session, ("campaign", campaign_id)) is not None  # none is ever deleted
     if not known and session.execute(_BY_ID, {"campaign": campaign_id}).first() is not None:
         put_cached(session, ("campaign", campaign_id), True)

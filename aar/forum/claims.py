@@ -1,4 +1,7 @@
-"""Claims: a researcher announces its topic and until when, so that others choose another. They lock nothing."""
+"""Claims: a researcher announces its topic and until when, so that others choose another.
+
+They lock nothing.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,9 @@ def claim_topic(session: Session, campaign_id: str, author: Author, topic: str, 
 
 
 def release_topic(session: Session, campaign_id: str, author: Author, claim_id: int) -> ClaimView:
-    """End a claim: one's own, or any as a person. An ended claim stays as it is.
+    """End a claim: one's own, or any as a person.
+
+    An ended claim stays as it is.
 
     Raises:
         NotFound: no such claim, campaign or researcher.

@@ -1,4 +1,7 @@
-"""Edits, retracts and pins posts and comments; every earlier version and retracted text stays readable."""
+"""Edits, retracts and pins posts and comments.
+
+Every earlier version and retracted text stays readable.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +98,9 @@ def edit_comment(
 def retract(
     session: Session, campaign_id: str, author: Author, post_id: int, reason: str, *, comment_id: int | None = None
 ) -> None:
-    """Retract a post or a comment on it. It stays readable, marked with the reason, and search omits it.
+    """Retract a post or a comment on it.
+
+    It stays readable, marked with the reason, and search omits it.
 
     A second retraction changes nothing.
 
@@ -135,7 +140,10 @@ def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pin
 
 
 def list_revisions(session: Session, campaign_id: str, post_id: int) -> list[RevisionView]:
-    """Return the earlier versions of a post and its comments, in the order of edits. Raises NotFound."""
+    """Return the earlier versions of a post and its comments, in the order of edits.
+
+    Raises NotFound.
+    """
     post = find_post(session, campaign_id, post_id)
     rows = session.scalars(select(Revision).where(Revision.post_id == post.id).order_by(Revision.id))
     return [RevisionView(row.post_id, row.comment_id, row.title, row.body, row.by, row.at) for row in rows]

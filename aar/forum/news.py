@@ -154,7 +154,10 @@ class _NewsBuilder:
         self.mentions.append(f'you are mentioned by {who} in {place}: "{shorten(said.body, _COMMENT)}"')
 
     def _words(self, whom: str | None, asked: dict[str, Any]) -> None:
-        """Return a person's message to the reader or to all; None for any other request."""
+        """Return a person's message to the reader or to all.
+
+        It is None for any other request.
+        """
         if whom not in (None, self._reader):
             return
         if asked["command"] == "message":

@@ -162,7 +162,10 @@ def check_kind(kind: str) -> None:
 
 
 def family_pattern(name: str) -> str:
-    """Return an SQL LIKE pattern for the stored labels of posts of a family. Raises UsageError if unknown."""
+    """Return an SQL LIKE pattern for the stored labels of posts of a family.
+
+    Raises UsageError if unknown.
+    """
     return f'%"{normalize_family(name)}"%'
 
 

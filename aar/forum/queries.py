@@ -146,7 +146,10 @@ def comment_views(session: Session, campaign_id: str, comment_ids: Iterable[int]
 
 
 def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iterator[ThreadView]:
-    """Return whole threads in the order of their ids, a few hundred at a time; omit ids of other campaigns."""
+    """Return whole threads in the order of their ids, a few hundred at a time.
+
+    Omit ids of other campaigns.
+    """
     session.flush()
     left = sorted(post_ids)
     while left:

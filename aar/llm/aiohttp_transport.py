@@ -163,7 +163,10 @@ class _Body(httpx2.AsyncByteStream):
 
 
 def _until_an_answer(bounds: dict[str, float | None]) -> float | None:
-    """Return the seconds for sending a request until its reply begins; aiohttp has no limit for sending."""
+    """Return the seconds for sending a request until its reply begins.
+
+    Aiohttp has no limit for sending.
+    """
     connect, write, read = (bounds.get(name) for name in ("connect", "write", "read"))
     return None if connect is None or write is None or read is None else connect + write + read
 

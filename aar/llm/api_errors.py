@@ -31,7 +31,9 @@ _STATUS_OF = {
 
 
 class StreamInterrupted(ModelUnavailable):
-    """A call that ended after the request was sent and before the reply was complete; it may be billed.
+    """A call that ended after the request was sent and before the reply was complete.
+
+    It may be billed.
 
     Args:
         reported: usage as far as the stream reported it; None without any reply.

@@ -47,7 +47,9 @@ NO_CAPABILITIES = ModelCapabilities()
 
 
 def capabilities_by_name(model: str) -> ModelCapabilities:
-    """Return the capabilities by the name of a Claude model; ``NO_CAPABILITIES`` for any other name.
+    """Return the capabilities by the name of a Claude model.
+
+    ``NO_CAPABILITIES`` for any other name.
 
     Context editing came with the fourth generation; adaptive thinking and compaction came with 4.6.
     """

@@ -98,7 +98,9 @@ class AdaptiveLimiter:
         return self._clock()
 
     async def acquire(self) -> float:
-        """Wait for a slot, first come first served, and return the time; call ``release`` after it.
+        """Wait for a slot, first come first served, and return the time.
+
+        Call ``release`` after it.
 
         Raises:
             ServicePausing: the service requests a pause that is longer than the campaign can wait.

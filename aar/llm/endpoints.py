@@ -44,7 +44,10 @@ class ModelEndpoint:
 
     @property
     def accepts_raw_body(self) -> bool:
-        """Return whether an encoded body is sent as it is; the other providers' clients move model and version."""
+        """Return whether an encoded body is sent as it is.
+
+        The other providers' clients move model and version.
+        """
         return self.provider == "anthropic"
 
     @property

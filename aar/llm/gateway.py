@@ -199,7 +199,10 @@ class Gateway:
         raise type(error)(error.message, error.remedy)
 
     def _record_rejection(self, refused: RejectedAttempt, entered: float, attempt: int, elapsed: float) -> float | None:
-        """Record a refused attempt; return the wait before the next one, None for no more attempts."""
+        """Record a refused attempt.
+
+        Return the wait before the next one, None for no more attempts.
+        """
         if not refused.retried:
             self.pacer.record_success()  # it answered, if only to say no
             return None

@@ -27,7 +27,9 @@ class RetryPolicy:
     longest: float = 60.0
 
     def delay(self, attempt: int, elapsed: float, asked: float = 0.0) -> float | None:
-        """Return the seconds to wait before the next attempt; None if the deadline leaves no room for one.
+        """Return the seconds to wait before the next attempt.
+
+        It is None if the deadline leaves no room for one.
 
         Args:
             attempt: number of attempts made, from 1.
@@ -44,7 +46,9 @@ def is_retryable(status: int) -> bool:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that the service requested, in seconds; None if absent, malformed or in the past.
+    """Return the pause that the service requested, in seconds.
+
+    It is None if absent, malformed or in the past.
 
     It comes as ``retry-after-ms``, or as ``retry-after`` in seconds or as an HTTP date.
     """

@@ -18,7 +18,10 @@ _UPDATE = _TABLE.update().where(_TABLE.c.id == bindparam("who"))
 
 
 def update_activity(session: Session, researcher_id: str, events: Sequence[AnyEvent]) -> None:
-    """Update the activity in the transaction of the events; events that begin nothing leave it unchanged."""
+    """Update the activity in the transaction of the events.
+
+    Events that begin nothing leave it unchanged.
+    """
     begun = [(line, _state(event)) for event in events if (line := _line(event))]
     if begun:
         doing, state = begun[-1]

@@ -145,7 +145,10 @@ class ResearcherContext:
     resting: Callable[[bool], None] = _nobody_counts
 
     async def unless_stopping(self, work: Awaitable[T]) -> T:
-        """Return the result of ``work``, or cancel it if the campaign requests a pause. Raises Stopping."""
+        """Return the result of ``work``, or cancel it if the campaign requests a pause.
+
+        Raises Stopping.
+        """
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self.stopping.wait())
         try:

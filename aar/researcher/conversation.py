@@ -243,5 +243,8 @@ def _with_breakpoint(message: Message, lifetime: str) -> Message:
 
 
 def _compacted(block: ContentBlock) -> bool:
-    """Return whether a block is a summary of all before it; a failed one has no content and changes nothing."""
+    """Return whether a block is a summary of all before it.
+
+    A failed one has no content and changes nothing.
+    """
     return block.get("type") == "compaction" and bool(block.get("content"))

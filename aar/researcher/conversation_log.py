@@ -45,7 +45,10 @@ class ConversationLog:
         await self.write(lambda _: events)
 
     async def write(self, effect: Callable[[Session], Sequence[AnyEvent]]) -> Sequence[AnyEvent]:
-        """Run a write in a transaction that also appends the events it returns; return them."""
+        """Run a write in a transaction that also appends the events it returns.
+
+        Return them.
+        """
 
         def transact(session: Session) -> Sequence[AnyEvent]:
             events = effect(session)
@@ -68,7 +71,10 @@ class ConversationLog:
             await self.record()
 
     def append_with_buffered(self, session: Session, *events: AnyEvent) -> None:
-        """Append the buffered events in the caller's transaction; return them to be applied after its commit."""
+        """Append the buffered events in the caller's transaction.
+
+        Return them to be applied after its commit.
+        """
         held = tuple(self._held)
         if held:
             # Held until then: a transaction that is rolled back leaves it to the next one.

@@ -43,7 +43,9 @@ async def take_turn(
     with_news: bool = False,
     by_fallback: bool = False,
 ) -> None:
-    """Make one call and record its turn; if the researcher's own model fails for good, call its fallback.
+    """Make one call and record its turn.
+
+    If the researcher's own model fails for good, call its fallback.
 
     Args:
         system: the system prompt's parts.
@@ -86,7 +88,10 @@ async def _call(
     *,
     with_news: bool = False,
 ) -> bool:
-    """Make the call. Return False if news arrived first: the request must then be rebuilt to include it."""
+    """Make the call.
+
+    Return False if news arrived first: the request must then be rebuilt to include it.
+    """
     most_input, most_output = worst_case_tokens(ctx, journal, system, request)
     request_id = await reserve_call(ctx, journal, request.model, most_input, most_output, with_news=with_news)
     if request_id is None:

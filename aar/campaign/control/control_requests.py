@@ -59,7 +59,9 @@ def controller_state(campaign: Campaign) -> ControllerState:
 def enqueue_request(
     session: Session, campaign: Campaign, asked: ControlRequested, researcher_id: str | None = None
 ) -> bool:
-    """Store a request with its author and time; return whether a controller will apply it.
+    """Store a request with its author and time.
+
+    Return whether a controller will apply it.
 
     Requests are applied from what the database holds (rows, spec, log), never from the request alone, so the
     next controller applies them if one was killed before it checked.
@@ -97,7 +99,10 @@ def request_command(session: Session, campaign_id: str, command: str, argument: 
 
 
 def apply_without_controller(campaign: Campaign, command: str, argument: str, by: str) -> None:
-    """Pause or stop a campaign without a controller; other commands stay in the rows and the log."""
+    """Pause or stop a campaign without a controller.
+
+    Other commands stay in the rows and the log.
+    """
     if command not in get_args(CampaignCommand):
         return
     campaign.state = "finished" if command == "stop" else "paused"

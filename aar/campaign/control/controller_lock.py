@@ -38,7 +38,9 @@ RESUMABLE_STATES = ("created", "running", "paused", "failed")
 
 
 def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") -> Campaign:
-    """Acquire a campaign's lock for one process before slow preparation; the holder may repeat it.
+    """Acquire a campaign's lock for one process before slow preparation.
+
+    The holder may repeat it.
 
     From now on requests are for the holder, and every other controller is refused.
 
@@ -73,7 +75,9 @@ def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") ->
 
 
 def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sandbox: str, address: str) -> bool:
-    """Start or resume a campaign in this process; return whether it had been started before.
+    """Start or resume a campaign in this process.
+
+    Return whether it had been started before.
 
     Raises:
         Conflict: another controller holds it, it is over, or it was begun under another version of its problem.
@@ -148,7 +152,10 @@ def release_campaign(
 
 
 def cancel_reservation(session: Session, campaign_id: str) -> None:
-    """Release a campaign that was held but never run; apply a pause or stop requested meanwhile."""
+    """Release a campaign that was held but never run.
+
+    Apply a pause or stop requested meanwhile.
+    """
     lock_campaign(session, campaign_id)
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
     if campaign.controller != controller_id():

@@ -97,7 +97,9 @@ def send_command(
 
 
 def send_message(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
-    """Send a message to one researcher or to all; each reads it at its next turn.
+    """Send a message to one researcher or to all.
+
+    Each reads it at its next turn.
 
     It is marked as the operator's text, and ends any wait.
 
@@ -115,7 +117,9 @@ def send_message(session: Session, campaign_id: str, researcher: str, text: str,
 
 
 def change_direction(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
-    """Give one researcher a new direction, as a message; its system prompt stays as it was.
+    """Give one researcher a new direction, as a message.
+
+    Its system prompt stays as it was.
 
     Raises: as ``send_command``.
     """

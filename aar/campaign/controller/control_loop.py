@@ -83,7 +83,9 @@ class ControlLoop:
                 await self._try("clock", self._end_on_time_limit)
 
     async def send_heartbeat(self) -> None:
-        """Send a heartbeat and add the time worked since the last one; then measure the diversity.
+        """Send a heartbeat and add the time worked since the last one.
+
+        Then measure the diversity.
 
         Raises:
             Conflict: another controller took the campaign over.

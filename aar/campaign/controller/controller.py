@@ -302,7 +302,10 @@ class Controller:
             return True
 
     async def _confirm_winners(self, workshop: CampaignRuntime, ending: CampaignEnding) -> None:
-        """Confirm the winners; the ending names those that stay queued because the budget is used up."""
+        """Confirm the winners.
+
+        The ending names those that stay queued because the budget is used up.
+        """
         scoring = self._plan.spec.scoring
         if scoring.confirm_top == 0:
             return

@@ -17,7 +17,9 @@ _COMMANDS = ("pause", "stop")
 
 
 async def wait_for_early_stop(database: Database, campaign_id: str, stop: StopSignal) -> None:
-    """Return once the campaign is to end before it is ready; cancel this when it is ready.
+    """Return once the campaign is to end before it is ready.
+
+    Cancel this when it is ready.
 
     A stop with unscored submissions is only noted: they are scored first, which needs a complete preparation.
     """

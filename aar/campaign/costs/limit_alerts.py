@@ -56,7 +56,10 @@ class LimitMonitor:
                 await self._db.write(partial(self._log_alert, standing=standing, percent=passed[-1]))
 
     async def approaching_limit(self, researcher_id: str) -> str | None:
-        """Return a text about the limit that a researcher will soon reach; None if there is room."""
+        """Return a text about the limit that a researcher will soon reach.
+
+        It is None if there is room.
+        """
         near = [
             standing
             for standing in await self._limit_usages(researcher_id)

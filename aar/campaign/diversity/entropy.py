@@ -188,7 +188,9 @@ def read_diversity_history(
 
 
 def log_low_diversity(session: Session, campaign_id: str, now: DiversityHistory | None = None) -> DiversityFell | None:
-    """Log that diversity has been low for a while, once per fall; return the logged event.
+    """Log that diversity has been low for a while, once per fall.
+
+    Return the logged event.
 
     Args:
         now: what ``read_diversity_history`` just read; None reads the whole log.

@@ -86,7 +86,10 @@ class VendiMonitor:
         self.score: float | None = None
 
     async def measure(self) -> float | None:
-        """Return the score, measured again if it is time; None while fewer than two researchers have texts."""
+        """Return the score, measured again if it is time.
+
+        It is None while fewer than two researchers have texts.
+        """
         if self._clock() - self._last < self._interval:
             return self.score
         self._last = self._clock()

@@ -125,7 +125,9 @@ async def create_and_start(spec: CampaignSpec, settings: Settings, db: Database)
 
 
 def start_controller(campaign_id: str, settings: Settings, db: Database) -> None:
-    """Start a controller for a stopped campaign; it serves no pages, because its parent does.
+    """Start a controller for a stopped campaign.
+
+    It serves no pages, because its parent does.
 
     Raises:
         NotFound: no such campaign.
@@ -181,7 +183,10 @@ def _require_key(session: Session, campaign: Campaign, settings: Settings) -> No
 
 
 def _await_exit(process: subprocess.Popen[bytes], campaign_id: str, db: Database, home: Path) -> None:
-    """Wait for the process's end, so that no zombie stays; record why it failed to start, if it did."""
+    """Wait for the process's end, so that no zombie stays.
+
+    Record why it failed to start, if it did.
+    """
     code = process.wait()
     if code == 0:
         return

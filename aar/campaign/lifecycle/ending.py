@@ -30,14 +30,20 @@ class StopSignal:
         self.ending: CampaignEnding | None = None
 
     def pause(self, cause: str) -> None:
-        """End after the turns in progress, so that the campaign can be resumed; the first cause stays."""
+        """End after the turns in progress, so that the campaign can be resumed.
+
+        The first cause stays.
+        """
         if self.ending is None or self.ending.state == "finished":
             self.ending = CampaignEnding("paused", cause)
         self.event.set()
         self.hurry.set()
 
     def finish(self, cause: str) -> None:
-        """End for good after the turns in progress and the scoring of submissions; a pause stays a pause."""
+        """End for good after the turns in progress and the scoring of submissions.
+
+        A pause stays a pause.
+        """
         if self.ending is None:
             self.ending = CampaignEnding("finished", cause)
         self.event.set()

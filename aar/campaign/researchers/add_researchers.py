@@ -109,7 +109,10 @@ def _teams_model(spec: CampaignSpec, team: list[ResearcherView]) -> str:
 def _grown(
     spec: CampaignSpec, available: list[Direction], dealt: list[Direction], model: str | None, first: int
 ) -> CampaignSpec:
-    """Return the spec of the larger team; it names the directions, so that a resume finds the same."""
+    """Return the spec of the larger team.
+
+    It names the directions, so that a resume finds the same.
+    """
     keys = [each.key for each in [*assign_directions(spec, available), *dealt]]
     values = spec.model_dump(mode="json")
     researchers = values["researchers"]

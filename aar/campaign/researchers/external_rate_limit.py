@@ -29,7 +29,9 @@ _BOUNDS = (("posts", ("post_created",), POSTS_PER_HOUR), ("changes to the forum"
 
 
 def check_external_rate(session: Session, researcher_id: str) -> None:
-    """Refuse the write of an external researcher that is over its rate; others are not counted.
+    """Refuse the write of an external researcher that is over its rate.
+
+    Others are not counted.
 
     Call it at the end of the transaction that writes: a write that changes nothing, such as a repeated one, then counts
     for nothing, and of two at once only one can be the last that fits.
@@ -52,7 +54,10 @@ def check_external_rate(session: Session, researcher_id: str) -> None:
 
 
 def remaining_posts(session: Session, researcher_id: str) -> int | None:
-    """Return how many posts an external researcher may still write now; None for any other."""
+    """Return how many posts an external researcher may still write now.
+
+    It is None for any other.
+    """
     if not _is_external(session, researcher_id):
         return None
     begun = now() - _HOUR

@@ -20,7 +20,10 @@ GRACE_SECONDS = 20.0
 
 @dataclass(slots=True)
 class ResearcherSignal:
-    """Requests the end of one researcher; ``desired`` is the command, None when the campaign ends."""
+    """Requests the end of one researcher.
+
+    ``desired`` is the command, None when the campaign ends.
+    """
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     desired: DesiredState | None = None
@@ -154,7 +157,9 @@ class TeamReconciler:
             asyncio.get_running_loop().call_later(GRACE_SECONDS, life.task.cancel)
 
     def _collect_ended(self) -> None:
-        """Collect the researchers that ended. One that raised an error failed; the others go on.
+        """Collect the researchers that ended.
+
+        One that raised an error failed; the others go on.
 
         Raises:
             Conflict: another controller has the researcher's sandbox.

@@ -40,7 +40,10 @@ class ResearcherPool:
         workshop.gateways.on_recovery(self._team.service_recovered)
 
     async def run(self) -> list[ResearcherOutcome]:
-        """Run the team to its end; return the outcomes of researchers that stopped by themselves."""
+        """Run the team to its end.
+
+        Return the outcomes of researchers that stopped by themselves.
+        """
         return await self._team.run()
 
     async def apply_request(self, request: ControlRequest) -> None:

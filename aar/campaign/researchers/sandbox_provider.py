@@ -51,7 +51,9 @@ class SandboxProvider:
         self._lock = asyncio.Lock()
 
     async def current(self) -> Sandbox:
-        """Return the sandbox in use; make or recover one on the first call and after ``lost``.
+        """Return the sandbox in use.
+
+        Make or recover one on the first call and after ``lost``.
 
         It waits while the backend is out of reach.
 
@@ -71,7 +73,10 @@ class SandboxProvider:
             return self._sandbox
 
     async def lost(self, cause: str) -> None:
-        """Mark the sandbox as lost; the next call of ``current`` makes a new one on the same workspace."""
+        """Mark the sandbox as lost.
+
+        The next call of ``current`` makes a new one on the same workspace.
+        """
         async with self._lock:
             if self._sandbox is None:
                 return
@@ -80,7 +85,10 @@ class SandboxProvider:
             await self._log(SandboxLost(name=self._spec.name, cause=cause))
 
     async def close(self) -> None:
-        """End the sandbox; the workspace stays. A failed removal is an incident, never an error."""
+        """End the sandbox.
+
+        The workspace stays. A failed removal is an incident, never an error.
+        """
         async with self._lock:
             if self._sandbox is not None:
                 sandbox, self._sandbox = self._sandbox, None

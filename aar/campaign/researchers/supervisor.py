@@ -79,12 +79,18 @@ class ResearcherSupervisor:
         return outcome
 
     async def _put_away(self) -> None:
-        """End the sandbox and release its lease; the outcome is known and does not depend on it."""
+        """End the sandbox and release its lease.
+
+        The outcome is known and does not depend on it.
+        """
         held, self._held = self._held, contextlib.AsyncExitStack()
         await best_effort(held.aclose(), log_failure("could not release a researcher's lease"))
 
     async def _run_through_scarcity(self) -> ResearcherOutcome:
-        """Run the researcher; wait while descriptors, memory or the database give out for a while."""
+        """Run the researcher.
+
+        Wait while descriptors, memory or the database give out for a while.
+        """
         patience = RestartBackoff()
         while True:
             begun = time.monotonic()

@@ -168,6 +168,9 @@ async def _write_off(ledger: Ledger) -> None:
 
 
 def _make_private(home: Path) -> None:
-    """Make the campaign's folder private to its owner; sandboxes see only the folders mounted into them."""
+    """Make the campaign's folder private to its owner.
+
+    Sandboxes see only the folders mounted into them.
+    """
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)

@@ -12,7 +12,10 @@ _KEPT = 16
 
 
 def raise_open_file_limit() -> int:
-    """Raise the soft limit of open files to the hard one; return the limit in force."""
+    """Raise the soft limit of open files to the hard one.
+
+    Return the limit in force.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -167,6 +167,9 @@ class GatewayRegistry:
         return self._abilities.get(model, NO_CAPABILITIES)
 
     def fallback(self, model: str) -> FallbackModel | None:
-        """Return the fallback of a model; None without one, or if it is that very model."""
+        """Return the fallback of a model.
+
+        It is None without one, or if it is that very model.
+        """
         other = self._plan.models.fallback
         return None if other is None or other == model else FallbackModel(other, self._gateways[other])

@@ -77,7 +77,10 @@ async def prune_sandboxes(database: Database, settings: Settings, *, unknown_too
 
 
 async def _is_campaign_controlled(database: Database, campaign_id: str) -> bool | None:
-    """Return whether a live controller holds a campaign; None if the database does not hold it."""
+    """Return whether a live controller holds a campaign.
+
+    It is None if the database does not hold it.
+    """
 
     def look(session: Session) -> bool | None:
         campaign = session.get(Campaign, campaign_id)

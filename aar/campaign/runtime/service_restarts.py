@@ -31,7 +31,10 @@ _MAX_TEXT = 500
 
 
 class FaultBuffer:
-    """Buffers the errors of services until they are written to the event log; drops the oldest first."""
+    """Buffers the errors of services until they are written to the event log.
+
+    Drops the oldest first.
+    """
 
     def __init__(self, most: int = 200) -> None:
         self._most = most
@@ -155,7 +158,10 @@ async def run_with_restarts(
 
 
 async def retry_write(name: str, write: Callable[[], Awaitable[None]], faults: FaultBuffer, *, seconds: float) -> None:
-    """Write once, and again while the obstacle may pass. Raises the last error after so many seconds."""
+    """Write once, and again while the obstacle may pass.
+
+    Raises the last error after so many seconds.
+    """
     patience = RestartBackoff(seconds, 0)
     while True:
         try:

@@ -114,7 +114,9 @@ def too_large_message(name: str) -> UsageError:
 
 
 def store_figure(session: Session, campaign_id: str, author: Author, figure: NewFigure) -> FigureView:
-    """Store a figure; one that the campaign already has stays as it is, and does not count for its author.
+    """Store a figure.
+
+    One that the campaign already has stays as it is, and does not count for its author.
 
     Args:
         session: in a write transaction.

@@ -25,7 +25,10 @@ SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "ima
 
 
 class InvalidImage(ValueError):
-    """The bytes are not a complete image of a known format; the message names the reason."""
+    """The bytes are not a complete image of a known format.
+
+    The message names the reason.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,10 @@ class ImageInfo:
 
 
 def media_type_of(data: bytes) -> str | None:
-    """Return the media type that the first bytes indicate; None if they are no image."""
+    """Return the media type that the first bytes indicate.
+
+    It is None if they are no image.
+    """
     if data.startswith(_PNG):
         return "image/png"
     if data.startswith(_JPEG):

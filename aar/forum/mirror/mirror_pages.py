@@ -30,7 +30,10 @@ def post_file_name(post_id: int, title: str) -> str:
 
 
 def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = None) -> str:
-    """Render a post with its votes and comments; its figures, by their digits, are files beside it."""
+    """Render a post with its votes and comments.
+
+    Its figures, by their digits, are files beside it.
+    """
     files = {SCHEME + digits: f"../{FOLDER}/{each.file_name}" for digits, each in (figures or {}).items()}
     post = thread.post
     facts = [

@@ -36,7 +36,10 @@ class CitationStatuses:
     posts: Mapping[int, PostReference]
 
     def of(self, texts: Sequence[str], post: PostView) -> PostView:
-        """Return the post with its citations, in order, each once; unknown numbers are plain text."""
+        """Return the post with its citations, in order, each once.
+
+        Unknown numbers are plain text.
+        """
         about = [] if post.submission_number is None else [post.submission_number]
         numbers = [each for each in dict.fromkeys(about + _numbers("submission", texts)) if each in self.words]
         posts = [each for each in _numbers("post", texts) if each in self.posts and each != post.id]
@@ -71,12 +74,18 @@ def add_thread_citations(session: Session, thread: ThreadView) -> ThreadView:
 
 
 def posts_naming(session: Session, campaign_id: str, ids: Collection[int]) -> set[int]:
-    """Return ids of posts that may cite one of these posts, in a comment too; may include a few more."""
+    """Return ids of posts that may cite one of these posts, in a comment too.
+
+    May include a few more.
+    """
     return {found for post_id in ids for found in _holding(session, campaign_id, f"#{post_id}")}
 
 
 def posts_citing(session: Session, campaign_id: str, numbers: Collection[int]) -> set[int]:
-    """Return ids of posts that may cite one of these submissions, in a comment too; may include a few more."""
+    """Return ids of posts that may cite one of these submissions, in a comment too.
+
+    May include a few more.
+    """
     found: set[int] = set()
     for number in numbers:
         found |= _holding(session, campaign_id, f"s{number}")

@@ -1,4 +1,7 @@
-"""Mentions of researchers: ``@r2``, or ``@all`` from people. Each is an event, first in the reader's news."""
+"""Mentions of researchers: ``@r2``, or ``@all`` from people.
+
+Each is an event, first in the reader's news.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,9 @@ class SimilarPost:
 def similar_posts(
     session: Session, campaign_id: str, title: str, body: str, *, other_than: int = 0
 ) -> list[SimilarPost]:
-    """Return at most three posts with nearly the same text, nearest first; retracted ones are omitted.
+    """Return at most three posts with nearly the same text, nearest first.
+
+    Retracted ones are omitted.
 
     Args:
         session: for reading.
@@ -94,7 +96,10 @@ def similar_posts(
 
 
 def similar_to_post(session: Session, campaign_id: str, post_id: int) -> list[SimilarPost]:
-    """Return the posts near one on the forum; none if that post does not exist."""
+    """Return the posts near one on the forum.
+
+    None if that post does not exist.
+    """
     row = session.execute(_OWN, {"post": post_id}).first()
     return [] if row is None else similar_posts(session, campaign_id, row.title, row.body, other_than=post_id)
 

@@ -24,7 +24,9 @@ def known_models() -> list[str]:
 
 
 def find_price_tiers(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
-    """Return the price tiers of a model id as Anthropic, Bedrock or Vertex spell it; None if unknown.
+    """Return the price tiers of a model id as Anthropic, Bedrock or Vertex spell it.
+
+    It is None if unknown.
 
     Args:
         fast: those of the fast mode.
@@ -44,7 +46,10 @@ def find_price_tiers(model: str, *, fast: bool = False) -> tuple[PriceTier, ...]
 
 
 def matched_model(model: str) -> str:
-    """Return the id in the tables whose price a model id gets; empty if there is none."""
+    """Return the id in the tables whose price a model id gets.
+
+    It is empty if there is none.
+    """
     bedrock, vertex = BEDROCK.match(model), VERTEX.match(model)
     found = None if bedrock is None else _provider("aws").find_model(model)
     spelled = bedrock or vertex

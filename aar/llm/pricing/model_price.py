@@ -23,7 +23,10 @@ class ModelPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceTier:
-    """The price of calls with more than ``above`` prompt tokens; it applies to all tokens of such a call."""
+    """The price of calls with more than ``above`` prompt tokens.
+
+    It applies to all tokens of such a call.
+    """
 
     above: int
     price: ModelPrice

@@ -45,7 +45,10 @@ class PriceBook:
         return _at(self._tiers(model), prompt_tokens)
 
     def priced_as(self, model: str) -> str:
-        """Return the id of the model whose price is used, if it is another id; else empty."""
+        """Return the id of the model whose price is used, if it is another id.
+
+        Else empty.
+        """
         if model in self._overrides or model == OFFLINE_MODEL:
             return ""
         from aar.llm.pricing.genai_prices_adapter import matched_model  # takes over half a second to load

@@ -262,7 +262,10 @@ def _whole_figures(usage: Mapping[str, Any], names: Iterable[str], doubts: list[
 
 
 def _grow(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
-    """Add later figures to earlier ones; return whether any was smaller, which then stays as it was."""
+    """Add later figures to earlier ones.
+
+    Return whether any was smaller, which then stays as it was.
+    """
     shrank = _grow_figures(seen, told, _FIGURES)
     if "cache_creation" in told:
         shrank |= _grow_split(seen, told)

@@ -1,4 +1,7 @@
-"""Encodes request bodies; encodes the unchanged part of a conversation once, not at every turn."""
+"""Encodes request bodies.
+
+Encodes the unchanged part of a conversation once, not at every turn.
+"""
 
 from __future__ import annotations
 
@@ -36,5 +39,8 @@ class MessageEncoder:
 
 
 def encode_json(value: Any) -> bytes:
-    """Encode a value as JSON in UTF-8, without spaces. Raises ValueError for NaN and infinity."""
+    """Encode a value as JSON in UTF-8, without spaces.
+
+    Raises ValueError for NaN and infinity.
+    """
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")

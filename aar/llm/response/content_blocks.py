@@ -53,7 +53,10 @@ _LONGEST_NAME = 64
 
 
 def resendable_block(block: Mapping[str, Any]) -> ContentBlock:
-    """Return the block as it is sent back; an unknown or invalid one becomes a text about it."""
+    """Return the block as it is sent back.
+
+    An unknown or invalid one becomes a text about it.
+    """
     kind = block.get("type")
     if kind == "tool_use":
         return _resendable_call(block)
@@ -140,7 +143,10 @@ def _resendable_input(value: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Return the value with complete characters. Raises ValueError if it nests too deep or has an invalid number."""
+    """Return the value with complete characters.
+
+    Raises ValueError if it nests too deep or has an invalid number.
+    """
     if isinstance(value, str):
         return repair_surrogates(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -184,7 +184,9 @@ class MessageAccumulator:
 
 
 def _cleared(told: object) -> int:
-    """Return how many tool results the service reports as left out; 0 for an invalid report.
+    """Return how many tool results the service reports as left out.
+
+    It is 0 for an invalid report.
 
     A paid reply is never rejected because of it.
     """

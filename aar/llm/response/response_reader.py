@@ -158,7 +158,10 @@ class _Body:
         return self.head.decode("utf-8", "replace")
 
     async def begin(self) -> bytes:
-        """Read up to the first byte that is no space; return it, or nothing if there is none."""
+        """Read up to the first byte that is no space.
+
+        Return it, or nothing if there is none.
+        """
         while not (begun := self._first.lstrip()):
             piece = await anext(self._pieces, b"")
             if not piece:

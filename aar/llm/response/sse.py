@@ -57,7 +57,9 @@ async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list
 
 
 def parse_lenient_json(text: bytes) -> Any:
-    """Parse a JSON value; accept half characters and non-JSON numbers, for the reader to judge.
+    """Parse a JSON value.
+
+    Accept half characters and non-JSON numbers, for the reader to judge.
 
     Raises:
         ValueError: it is not JSON.
@@ -72,7 +74,10 @@ def parse_lenient_json(text: bytes) -> Any:
 
 
 class _EventBuffer:
-    """Buffers an event until its end arrives; searches each byte once, however many pieces there are."""
+    """Buffers an event until its end arrives.
+
+    Searches each byte once, however many pieces there are.
+    """
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

@@ -21,7 +21,10 @@ from aar.researcher.offline.policy import SearchPolicy
 
 
 def main() -> int:
-    """Serve until standard input closes or a signal requests a stop; return the exit code."""
+    """Serve until standard input closes or a signal requests a stop.
+
+    Return the exit code.
+    """
     parser = argparse.ArgumentParser(prog="python -m aar.researcher.offline", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=0, help="seed of every decision")

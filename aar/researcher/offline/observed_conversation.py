@@ -54,7 +54,10 @@ class ObservedConversation:
 
 
 def parse_conversation(request: MessagesRequest) -> ObservedConversation:
-    """Parse the record of a checked request. Missing lines of the system prompt count as empty."""
+    """Parse the record of a checked request.
+
+    Missing lines of the system prompt count as empty.
+    """
     system = request.system_text
     key, _, direction = _line(system, "Direction").partition(":")
     messages = [message for message in request.messages if message.role != "system"]

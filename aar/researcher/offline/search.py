@@ -101,7 +101,10 @@ def _pick(rng: Random, measured: Sequence[MeasuredMethod]) -> MeasuredMethod:
 def _predict(
     repertoire: SearchSpace, measured: Sequence[MeasuredMethod], genomes: Sequence[Genome]
 ) -> list[tuple[float, float]]:
-    """Return the posterior mean and standard deviation per genome (Rasmussen & Williams 2006, eq. 2.25, 2.26)."""
+    """Return the posterior mean and standard deviation per genome (Rasmussen & Williams 2006, eq.
+
+    2.25, 2.26).
+    """
     import numpy as np
 
     scores = np.array([method.mean for method in measured])

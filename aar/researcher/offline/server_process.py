@@ -21,7 +21,10 @@ _log = structlog.get_logger(__name__)
 
 
 class _Server:
-    """One server process; it has the read end of a pipe whose write end only this process has."""
+    """One server process.
+
+    It has the read end of a pipe whose write end only this process has.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process, base_url: str, last_lines: deque[str]) -> None:
         self.process = process
@@ -89,7 +92,9 @@ async def _drain(stream: asyncio.StreamReader, into: deque[str]) -> None:
 
 @contextlib.asynccontextmanager
 async def run_offline_server(seed: int) -> AsyncIterator[str]:
-    """Run the offline model server as a process of its own; yield its base URL.
+    """Run the offline model server as a process of its own.
+
+    Yield its base URL.
 
     The server ends with the context, and also when this process dies in any way: its standard input then closes. It has
     no state, so one that dies early is restarted on the same port, up to ``MAX_RESTARTS`` times.

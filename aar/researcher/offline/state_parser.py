@@ -32,7 +32,10 @@ _NONE_LEFT = re.compile(r"\bno submissions? left\b", re.IGNORECASE)
 
 
 def parse_state(conversation: ObservedConversation, repertoire: SearchSpace) -> SearchState:
-    """Parse a conversation. Earlier conversations are known as far as the opening's notebook has them."""
+    """Parse a conversation.
+
+    Earlier conversations are known as far as the opening's notebook has them.
+    """
     memory = SearchState()
     for number, who, mean, error, literal in _NOTED.findall(conversation.opening):
         genome = repertoire.parse(literal)

@@ -85,7 +85,10 @@ def _changes(before: Genome | None, after: Genome) -> str:
 def summary_text(
     ranked: Sequence[tuple[int, str, ObservedScore]], memory: SearchState, name: str, repertoire: SearchSpace
 ) -> str:
-    """Return all findings as text, for the last post and the report; ``ranked`` is best first."""
+    """Return all findings as text, for the last post and the report.
+
+    ``ranked`` is best first.
+    """
     genomes = {attempt.submission: attempt.genome for attempt in memory.submitted_attempts}
     own = [(number, score) for number, who, score in ranked if number in genomes or who == name]
     lines = [f"{len(memory.submitted_attempts) + memory.earlier} submissions of mine, {len(own)} of them with a score."]

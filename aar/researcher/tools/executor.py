@@ -69,7 +69,10 @@ async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
 
 
 def first_tool_started(turn: TurnReceived) -> ToolStarted | None:
-    """Return the start event of a turn's first call, to be logged with the turn; None if it will not run."""
+    """Return the start event of a turn's first call, to be logged with the turn.
+
+    It is None if it will not run.
+    """
     for call in tool_calls_of(turn)[:1]:
         if call.cut_off or call.name not in TOOLS:
             return None
@@ -110,7 +113,10 @@ def _finished(call: ToolCall, result: ToolResult, seconds: float) -> ToolFinishe
 
 
 def _describe_error(call: ToolCall, error: Exception) -> str:
-    """Return an error's text for the model. The error's own text may contain paths of the host."""
+    """Return an error's text for the model.
+
+    The error's own text may contain paths of the host.
+    """
     if isinstance(error, OSError) and error.strerror:
         return f"{call.name} failed: {error.strerror}"
     return TOOL_BROKE.format(cause=type(error).__name__)

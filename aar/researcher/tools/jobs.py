@@ -31,7 +31,10 @@ async def _stop(run: ToolRun, given: StopJobInput) -> ToolResult:
 
 
 async def fetch_job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> JobStatus:
-    """Return a job once it ended or ``timeout`` seconds passed. Raises UsageError with the known jobs."""
+    """Return a job once it ended or ``timeout`` seconds passed.
+
+    Raises UsageError with the known jobs.
+    """
     try:
         return await sandbox.wait_job(job_id, timeout=timeout)
     except NotFound as error:

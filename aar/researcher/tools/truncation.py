@@ -1,4 +1,7 @@
-"""Truncates tool results; the complete text goes to a file of the workspace that the result names."""
+"""Truncates tool results.
+
+The complete text goes to a file of the workspace that the result names.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ DIRECTORY = "/workspace/.aar/results"
 
 
 async def truncate_result(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:
-    """Return the result for the model; it reports if the workspace cannot store the complete text.
+    """Return the result for the model.
+
+    It reports if the workspace cannot store the complete text.
 
     Raises:
         SandboxGone: the sandbox ended meanwhile.

@@ -22,7 +22,9 @@ def edit_or_retract(
     given: EditPostInput,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> str:
-    """Edit or retract a text of the author; return a line about it. It may add figures, like ``edit_post``.
+    """Edit or retract a text of the author.
+
+    Return a line about it. It may add figures, like ``edit_post``.
 
     Raises:
         NotFound, Forbidden: as ``edit_post``.

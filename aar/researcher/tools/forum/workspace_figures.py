@@ -58,7 +58,10 @@ def describe_figures(figures: dict[str, NewFigure]) -> list[str]:
 
 
 async def _places(sandbox: Sandbox, paths: list[str]) -> list[str]:
-    """Return the paths of files after links. Raises UsageError for one outside of the workspace."""
+    """Return the paths of files after links.
+
+    Raises UsageError for one outside of the workspace.
+    """
     for path in paths:
         if not path.isprintable():
             raise _refused(path, "is not a valid file name")
