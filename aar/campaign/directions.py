@@ -34,7 +34,7 @@ _entries: TypeAdapter[list[_Entry]] = TypeAdapter(list[_Entry])
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """A direction: its key, the text that the researcher reads, and the idea family it leans to."""
+    """A direction: its key, its text for the researcher, and its idea family."""
 
     key: str
     text: str
@@ -42,7 +42,9 @@ class Direction:
 
 
 def load_directions(path: Path) -> list[Direction]:
-    """Load the directions of a YAML file: a list of ``key``, ``text`` and optional ``family``.
+    """Load the directions of a YAML file.
+
+    The file is a list of ``key``, ``text`` and optional ``family``.
 
     Raises:
         SeedFileError: unreadable, malformed, empty, or two directions with one key or one text.

@@ -17,7 +17,7 @@ _ENDS = ("campaign_paused", "campaign_finished")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A period of running: its start, and its length in seconds by a monotonic clock."""
+    """A period of running: its start, and its seconds by a monotonic clock."""
 
     since: datetime
     seconds: float

@@ -1,4 +1,4 @@
-"""The campaign spec: the fields of a spec file and of the flags of ``aar start``."""
+"""The campaign spec: fields of a spec file and of ``aar start``."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Directions(_Part):
 
 
 class SandboxOptions(_Part):
-    """What each researcher's sandbox may use."""
+    """Resources of each researcher's sandbox."""
 
     backend: Literal["auto", "docker", "bubblewrap"] = "auto"
     """auto takes Docker if an engine and the image are there, otherwise bubblewrap."""
@@ -184,7 +184,7 @@ class CampaignSpec(_Part):
     directions: Directions = Directions()
     """The directions of the researchers."""
     sandbox: SandboxOptions = SandboxOptions()
-    """What each researcher's sandbox may use."""
+    """Resources of each researcher's sandbox."""
     limits: Limits = Limits(hours=0.1, submissions=16)
     """Limits of the campaign. The quick campaign's are six minutes, sixteen submissions and five dollars."""
     scoring: ScoringOptions = ScoringOptions()

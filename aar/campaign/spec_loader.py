@@ -20,7 +20,7 @@ from aar.strict_yaml import YamlDocument, YamlError, read_yaml
 
 
 def load_spec(path: Path | None, overrides: Mapping[str, Any] | None = None) -> CampaignSpec:
-    """Load the spec in a YAML file, or the quick campaign's, with overrides on top.
+    """Load a spec from a YAML file, or the quick campaign's, with overrides.
 
     Args:
         path: YAML file; None for the quick campaign.
@@ -46,7 +46,9 @@ def override_stored_spec(values: Mapping[str, Any], overrides: Mapping[str, Any]
 
 
 def spec_from_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[tuple[str, str]]]:
-    """Return the quick campaign's spec with dotted fields on top, or the error of each field.
+    """Return a spec from dotted fields, or the error of each field.
+
+    Other fields are those of the quick campaign.
 
     Returns:
         The spec, None if invalid; and field and message of each error, with the messages of ``load_spec``.
@@ -77,7 +79,10 @@ def _build(
 
 
 def _reject_login(address: str, where: str) -> None:
-    """Refuse an address with a user name or a password, without quoting it: specs are stored, shown and compared."""
+    """Refuse an address with a user name or a password.
+
+    It is not quoted, because specs are stored, shown and compared.
+    """
     if "@" in address.partition("//")[2].partition("/")[0]:
         raise SpecError(
             f"{where}: researchers.base_url contains a user name or a password: expected an address without them",

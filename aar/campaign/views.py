@@ -52,7 +52,9 @@ class CampaignView:
         return self.controller == "lost" or (self.controller == "none" and self.state in ("created", "paused"))
 
     def state_text(self, clock: Callable[[datetime], str]) -> str:
-        """Return the state for people, with a dead controller named: ``running, no controller since 18:20``.
+        """Return the state for people, naming a dead controller.
+
+        Such as ``running, no controller since 18:20``.
 
         Args:
             clock: formats a point in time.
@@ -96,7 +98,7 @@ def list_campaigns(session: Session, *, limit: int = 100, skip: int = 0) -> list
 
 
 def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
-    """Return the campaign with an id or an unambiguous prefix of one, or the latest.
+    """Return the campaign by id, by an unambiguous prefix of one, or the latest.
 
     Raises:
         NotFound: there is none, or the prefix is ambiguous.
@@ -141,7 +143,10 @@ def list_researchers(session: Session, campaign_id: str) -> list[ResearcherView]
 
 
 def working_researcher_ids(session: Session, campaign_id: str) -> list[str]:
-    """Return the ids of researchers whose time counts now: at work, or waiting for a job or a score."""
+    """Return the ids of researchers whose time counts now.
+
+    They are at work, or wait for a job or a score.
+    """
     query = select(Researcher.id).where(
         Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting"))
     )
@@ -159,13 +164,19 @@ def get_researcher(session: Session, campaign_id: str, name: str) -> ResearcherV
 def controller_lost_text(
     campaign_id: str, state: str, last_seen: datetime | None, clock: Callable[[datetime], str]
 ) -> str:
-    """Return the state text of a campaign whose controller is dead, with the command that continues it."""
+    """Return the state text of a campaign with a dead controller.
+
+    It names the command that resumes the campaign.
+    """
     since = "" if last_seen is None else f" since {clock(last_seen)}"
     return f"{state}, no controller{since}; resume it with `aar resume {campaign_id}`"
 
 
 def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored spec without the database's address, in which earlier versions left the password."""
+    """Return a stored spec without the database's address.
+
+    Earlier versions left the password in it.
+    """
     return {name: value for name, value in spec.items() if name != "database"}
 
 

@@ -1,1 +1,1 @@
-"""The forum: posts, comments, votes, search, a mirror as files for each sandbox, and news for each researcher."""
+"""The forum: posts, comments, votes, search, news, and a mirror in each sandbox."""

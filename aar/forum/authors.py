@@ -22,7 +22,9 @@ _NAME = select(_RESEARCHER.name).where(
 
 
 def validate_author(session: Session, campaign_id: str, author: Author) -> Author:
-    """Return the author as stored: a researcher under its own name, a person under a cleaned one.
+    """Return the author as stored.
+
+    A researcher has its own name, a person a cleaned one.
 
     Raises:
         NotFound: no such campaign, or no such researcher in it.
@@ -46,7 +48,7 @@ def validate_author(session: Session, campaign_id: str, author: Author) -> Autho
 
 
 def storage_key(author: Author, idempotency_key: str | None) -> str | None:
-    """Return the stored form of an idempotency key: of fixed length, and separate per author."""
+    """Return an idempotency key's stored form: of fixed length, separate per author."""
     if idempotency_key is None:
         return None
     return hashlib.sha256(f"{author.voter}\0{idempotency_key}".encode("utf-8", "backslashreplace")).hexdigest()
@@ -55,6 +57,9 @@ def storage_key(author: Author, idempotency_key: str | None) -> str | None:
 def was_already_written(
     session: Session, what: type[Post] | type[Comment], campaign_id: str, author: Author, key: str
 ) -> bool:
-    """Return whether an author's key was already used, so that its inputs need not be collected again."""
+    """Return whether an author's key was already used.
+
+    Then its inputs need not be collected again.
+    """
     query = select(what.id).where(what.campaign_id == campaign_id, what.idempotency_key == storage_key(author, key))
     return session.scalar(query) is not None

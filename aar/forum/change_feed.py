@@ -1,4 +1,4 @@
-"""The forum's change feed for clients that synchronise: changes since a cursor, with current states."""
+"""The forum's change feed: changes since a cursor, for clients that synchronise."""
 
 from __future__ import annotations
 

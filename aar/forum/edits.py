@@ -140,7 +140,7 @@ def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pin
 
 
 def list_revisions(session: Session, campaign_id: str, post_id: int) -> list[RevisionView]:
-    """Return the earlier versions of a post and its comments, in the order of edits.
+    """Return the earlier versions of a post and its comments, oldest first.
 
     Raises NotFound.
     """

@@ -22,7 +22,10 @@ def parse_markdown(text: str) -> list[Token]:
 
 
 def disabled_rules(text: str) -> tuple[str, ...]:
-    """Return the parser rules that are off for a text that would take long to parse: its tables, its links."""
+    """Return the parser rules that are off for an expensive text.
+
+    These are tables or links, if they would take long to parse.
+    """
     tables = ("table",) if is_table_bomb(text) else ()
     return (*tables, "link", "image", "reference") if text.count("[") > _MOST_BRACKETS else tables
 

@@ -95,7 +95,10 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
 
 
 class _NewsBuilder:
-    """Builds at most ``limit`` lines and any number of people's messages from events, newest first."""
+    """Builds news from events: at most ``limit`` lines, and all messages from people.
+
+    Events come newest first.
+    """
 
     def __init__(self, session: Session, campaign_id: str, reader: str, limit: int) -> None:
         self._session = session

@@ -73,7 +73,7 @@ def post_views(session: Session, query: Select[Any]) -> list[PostView]:
 
 
 def posts_by_id(session: Session, campaign_id: str, ids: Collection[int]) -> list[PostView]:
-    """Return the campaign's posts with these ids, at most a few hundred, in the order of ids."""
+    """Return the campaign's posts by ids, in their order, at most a few hundred."""
     if not ids:
         return []
     session.flush()
@@ -146,7 +146,9 @@ def comment_views(session: Session, campaign_id: str, comment_ids: Iterable[int]
 
 
 def threads(session: Session, campaign_id: str, post_ids: Iterable[int]) -> Iterator[ThreadView]:
-    """Return whole threads in the order of their ids, a few hundred at a time.
+    """Return whole threads in the order of their ids.
+
+    A few hundred are read at a time.
 
     Omit ids of other campaigns.
     """

@@ -1,4 +1,4 @@
-"""Limits of text lengths and figure sizes: more is refused with its limit, never cut."""
+"""Limits of texts and figures: more is refused, never cut."""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ def is_by_person(name: str, researcher_id: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A submission cited in a post, with its status: claimed, measured, confirmed, refuted, rejected, disqualified."""
+    """A submission cited in a post, with its status.
+
+    The status is claimed, measured, confirmed, refuted, rejected or disqualified.
+    """
 
     number: int
     status: str

@@ -15,7 +15,9 @@ from aar.store.models import Post, Vote
 
 
 def cast_vote(session: Session, campaign_id: str, author: Author, post_id: int, value: int) -> PostView:
-    """Vote for (+1) or against (-1) a post, and update its score in the same transaction.
+    """Vote for (+1) or against (-1) a post, and update its score.
+
+    Both are in the same transaction.
 
     The score is the sum of its votes.
 

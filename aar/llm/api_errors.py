@@ -31,7 +31,7 @@ _STATUS_OF = {
 
 
 class StreamInterrupted(ModelUnavailable):
-    """A call that ended after the request was sent and before the reply was complete.
+    """A call that ended between its request and its complete reply.
 
     It may be billed.
 
@@ -52,7 +52,7 @@ class StreamInterrupted(ModelUnavailable):
 
 
 class ServiceUnreachable(ModelUnavailable):
-    """No server answers at the address, or one that does not speak the Messages API."""
+    """No server answers, or one that does not speak the Messages API."""
 
 
 class ServicePausing(ModelUnavailable):

@@ -1,4 +1,4 @@
-"""Model capabilities beyond plain messages: from the service if it reports them, else from the model's name."""
+"""Model capabilities beyond plain messages, from the service or the model's name."""
 
 from __future__ import annotations
 

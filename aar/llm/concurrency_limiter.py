@@ -40,7 +40,9 @@ class LimiterPolicy:
 
     @classmethod
     def within(cls, patience: float) -> LimiterPolicy:
-        """Return the usual bounds, with rests so short that a service is tried several times within patience.
+        """Return the usual bounds, with rests that fit the patience.
+
+        They are so short that a service is tried several times.
 
         Args:
             patience: seconds to wait for a service that does not answer.
@@ -87,7 +89,10 @@ class AdaptiveLimiter:
 
     @property
     def is_open(self) -> bool:
-        """Return whether the circuit is open: after many failures, one call at a time tries the service."""
+        """Return whether the circuit is open.
+
+        Then, after many failures, one call at a time tries the service.
+        """
         return self._failures >= self._policy.failures
 
     def try_acquire(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Model endpoints: Anthropic, any server that speaks its Messages API, Amazon Bedrock, Google Vertex AI.
+"""Model endpoints: Anthropic, compatible servers, Amazon Bedrock, Google Vertex AI.
 
 Keys come from the environment or from a file, never from a spec: ``ANTHROPIC_API_KEY`` for the first two, the usual
 AWS variables, profile or role for Bedrock, Google's application default credentials for Vertex.

@@ -1,4 +1,6 @@
-"""The gateway for model calls: one serves all researchers of a campaign that use one service and key.
+"""The gateway for model calls to one service with one key.
+
+It serves all researchers of a campaign that use them.
 
 The SDK's own retries are off. An attempt that the service refused before it streamed anything is not billed and is
 tried again here, until the policy's deadline. An attempt that broke off after the request was sent may be billed, so it
@@ -85,7 +87,10 @@ class Gateway:
         self._abilities: dict[str, ModelCapabilities] = {}
 
     async def warm_up(self) -> None:
-        """Import the SDK in a thread, because the import would block the loop for most of a second."""
+        """Import the SDK in a thread, so that the loop is not blocked.
+
+        The import takes most of a second.
+        """
         await anyio.to_thread.run_sync(importlib.import_module, "anthropic")
 
     async def complete(
@@ -179,7 +184,10 @@ class Gateway:
             self._client = None
 
     def _elapsed(self, started: float, paused: float) -> float:
-        """Return the seconds since a moment, without pauses that the service requested: those are no failures."""
+        """Return the seconds since a moment, without pauses that the service requested.
+
+        Those are no failures.
+        """
         return time.monotonic() - started - (self.pacer.paused_seconds - paused)
 
     async def _leave_given(self, started: float, paused: float) -> float:

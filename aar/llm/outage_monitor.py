@@ -1,4 +1,4 @@
-"""Reports outages of a service: at the first failed attempt, then once a minute, and when it is back.
+"""Reports outages of a service: the first failure, then once a minute, recovery.
 
 Of failures that follow each other with replies between, one per minute is reported, and each that lasts.
 """

@@ -1,4 +1,4 @@
-"""The retry policy for failed model calls: which errors to retry, and how long to wait."""
+"""The retry policy for failed model calls: which errors, and which pauses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notifies about model calls that wait: for a slot after others' failures, or between their own attempts."""
+"""Notifies about model calls that wait for a slot or between attempts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ async def ignore_wait(_tries: int, _seconds: float) -> None:
 
 
 class WaitNotice:
-    """Notifies about the waits of one call, once each, and again if a wait is prolonged.
+    """Notifies about the waits of one call, once each.
+
+    A wait that is prolonged is notified again.
 
     Args:
         tell: receives the waits.
@@ -56,7 +58,10 @@ class WaitNotice:
 
 
 def waiting_line(tries: int, seconds: float) -> str:
-    """Return the activity line of a researcher whose call waits: ``waiting for the service: try 3, next in 8 s``."""
+    """Return the activity line of a researcher whose call waits.
+
+    Such as ``waiting for the service: try 3, next in 8 s``.
+    """
     if seconds <= 0:
         return f"trying the service again: try {tries + 1}"
     due = f"next in {seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"next at {time_after(seconds)}"

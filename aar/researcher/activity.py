@@ -1,4 +1,4 @@
-"""A researcher's current activity and state, from its newest event, as one line for people."""
+"""A researcher's current activity and state, in one line, from its newest event."""
 
 from __future__ import annotations
 

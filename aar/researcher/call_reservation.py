@@ -32,7 +32,7 @@ async def reserve_call(
     *,
     with_news: bool = False,
 ) -> str | None:
-    """Reserve one call, and log the buffered events and the call's start in the same transaction.
+    """Reserve one call; log buffered events and its start in the same transaction.
 
     Args:
         input_tokens, output_tokens: upper bounds of its prompt's and its reply's tokens.

@@ -1,4 +1,4 @@
-"""Manages a conversation between turns: announces the end, and replaces a conversation that is too long."""
+"""Manages a conversation between turns: announces the end, replaces a long conversation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def announce_end(ctx: ResearcherContext, journal: ConversationLog) -> None
 
 
 async def limit_context(ctx: ResearcherContext, journal: ConversationLog, *, now: str = "") -> None:
-    """Warn a researcher whose conversation nears its limit, and start a fresh one above it.
+    """Warn a researcher near its conversation's limit; start a fresh conversation above it.
 
     Args:
         now: the reason to start a fresh one at once, without the last turns.
@@ -62,7 +62,10 @@ async def limit_context(ctx: ResearcherContext, journal: ConversationLog, *, now
 
 
 def context_size(talk: Conversation) -> int:
-    """Return the size of the next prompt in tokens: counted by the service, or else estimated from bytes."""
+    """Return the size of the next prompt in tokens.
+
+    The service counted it, or else it is estimated from bytes.
+    """
     if talk.prompt_tokens:
         return talk.prompt_tokens + talk.output_tokens
     return token_upper_bound(talk.messages) // _BYTES_PER_TOKEN

@@ -70,7 +70,10 @@ class Conversation:
 
     @property
     def awaits_model(self) -> bool:
-        """Return whether a model call is next: the last message is the user's, or the model paused its turn."""
+        """Return whether a model call is next.
+
+        Then the last message is the user's, or the model paused its turn.
+        """
         return bool(self.messages) and (self.messages[-1]["role"] == "user" or self.last_stop == "pause_turn")
 
     def apply(self, event: AnyEvent) -> None:
@@ -125,7 +128,10 @@ class Conversation:
         return known + token_upper_bound(self.messages[self._counted :]) + self.output_tokens
 
     def recent_turns(self, most: int, most_bytes: int) -> int:
-        """Return how many of the last turns fit a fresh conversation: at most ``most``, of ``most_bytes`` in all."""
+        """Return how many of the last turns fit a fresh conversation.
+
+        At most ``most``, of at most ``most_bytes`` together.
+        """
         kept = size = 0
         for message in reversed(self.messages):
             size += token_upper_bound([message])
@@ -226,7 +232,10 @@ def _interrupted(call: ToolCall) -> ToolCall:
 
 
 def without_thinking(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages without reasoning, which only its own model and conversation may see again."""
+    """Return the messages without reasoning.
+
+    Only the model and the conversation of the reasoning may see it again.
+    """
     return [
         {**message, "content": kept}
         if message["role"] == "assistant"

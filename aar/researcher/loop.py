@@ -1,4 +1,6 @@
-"""The agent loop of a researcher: news, a model call, its tool calls, and again; each step is logged before the next.
+"""The agent loop of a researcher: news, model call, tool calls, and again.
+
+Each step is logged before the next.
 
 No state exists outside the log, so that after a kill anywhere the next controller continues from there: a paid turn is
 never requested again, and a recorded effect never happens twice.
@@ -157,7 +159,7 @@ async def _use_tools(ctx: ResearcherContext, journal: ConversationLog, strain: _
 
 
 def _turn_fingerprint(talk: Conversation, calls: Sequence[ToolCall]) -> str:
-    """Return a fingerprint of a turn's content, calls and results, without the ids of its calls."""
+    """Return a fingerprint of a turn's content, calls and results, without call ids."""
     turn, results = talk.messages[-2]["content"], talk.messages[-1]["content"]
     said = [block.get("text") for block in turn if block.get("type") not in {*REASONING_BLOCK_TYPES, "tool_use"}]
     asked = [(call.name, call.input) for call in calls]
@@ -166,7 +168,9 @@ def _turn_fingerprint(talk: Conversation, calls: Sequence[ToolCall]) -> str:
 
 
 async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, strain: _TroubleCounts, odd: str) -> None:
-    """Wait after an odd reply, and later start a fresh conversation, because the cause is in the current one.
+    """Wait after an odd reply, and later start a fresh conversation.
+
+    The cause is in the current conversation.
 
     Args:
         odd: the fault of the last reply; empty if it had none.
@@ -189,7 +193,7 @@ async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, st
 def _outcome_of_outage(
     ctx: ResearcherContext, journal: ConversationLog, error: ModelUnavailable
 ) -> Literal["away", "failed"]:
-    """Return whether a service without a reply is out of reach for a while, or never answered."""
+    """Return ``away`` for an outage, or ``failed`` if the service never answered."""
     known = ctx.gateway.watch.has_ever_answered or journal.conversation.turns
     return "failed" if isinstance(error, ServiceUnreachable) and not known else "away"
 

@@ -1,4 +1,4 @@
-"""Builds a researcher's next model request: a prefix that never changes, the messages, and options.
+"""Builds a researcher's next model request: a constant prefix, messages, and options.
 
 The prompt cache depends on the order: the tools, the system prompt's part for the whole team, the researcher's own
 part, then the messages, oldest first. The four cache breakpoints of a request are after each part of the system prompt
@@ -70,7 +70,10 @@ def choose_cache_lifetime(ctx: ResearcherContext, journal: ConversationLog) -> C
 def worst_case_tokens(
     ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], request: ModelRequest
 ) -> tuple[int, int]:
-    """Return upper bounds of a call's prompt and output tokens, including a compaction before it."""
+    """Return upper bounds of a call's tokens, including a compaction before it.
+
+    One bound is for the prompt, the other for the output.
+    """
     own = request.model == ctx.model
     bound = journal.conversation.max_prompt_tokens(_stable_tokens(system), own=own)
     if request.may_compact and bound > ctx.context_tokens:
@@ -79,7 +82,10 @@ def worst_case_tokens(
 
 
 def service_manages_context(ctx: ResearcherContext) -> bool:
-    """Return whether the service bounds the conversation, so that a fresh one is needed only if it refuses."""
+    """Return whether the service bounds the conversation.
+
+    Then a fresh one is needed only if the service refuses it.
+    """
     return _compacts(ctx)
 
 

@@ -1,4 +1,7 @@
-"""One turn's model call: reserved before it is made, settled in the transaction that records its turn."""
+"""One turn's model call: reserved before, settled with the turn's record.
+
+Both are in one transaction.
+"""
 
 from __future__ import annotations
 
@@ -190,7 +193,10 @@ async def _call(
 
 
 class _Patience:
-    """Limits how long a complete reply waits for an unreachable database, because it is paid already."""
+    """Limits a complete reply's wait for an unreachable database.
+
+    The reply is paid already.
+    """
 
     def __init__(self, ctx: ResearcherContext) -> None:
         self._stopping = ctx.stopping

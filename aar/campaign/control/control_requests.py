@@ -1,4 +1,4 @@
-"""Control requests: pause, stop or change a running campaign from any process that reaches its database."""
+"""Control requests: pause, stop or change a campaign from any process with its database."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def is_controller_alive(campaign: Campaign) -> bool:
 
 
 def controller_state(campaign: Campaign) -> ControllerState:
-    """Return the controller's state: alive, lost while it ran or started the campaign, or none needed."""
+    """Return the controller's state: ``alive``, ``lost`` or ``none``.
+
+    A lost controller died while it ran or started the campaign. ``none`` means that no controller is needed.
+    """
     if is_controller_alive(campaign):
         return "alive"
     began = campaign.state == "running" or (campaign.state == "created" and bool(campaign.controller))

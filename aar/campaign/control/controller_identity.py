@@ -9,7 +9,7 @@ from aar.processes import HostProcess
 
 
 def controller_id(pid: int | None = None) -> str:
-    """Return the id of a process of this host: host name, pid and start time.
+    """Return a process's id: host name, pid and start time.
 
     The start time distinguishes a reused pid. Without a pid, it is this process. Empty if there is no such process.
     """
@@ -18,6 +18,9 @@ def controller_id(pid: int | None = None) -> str:
 
 
 def is_dead_on_this_host(controller: str) -> bool:
-    """Return whether an id is of this host and its process is gone, so that no timeout is needed."""
+    """Return whether an id names a dead process of this host.
+
+    Then no timeout is needed.
+    """
     host, pid, started = controller.rsplit(":", 2)
     return host == socket.gethostname() and not HostProcess(int(pid), int(started)).alive()

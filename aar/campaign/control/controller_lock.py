@@ -1,4 +1,4 @@
-"""The controller's lock: exactly one process runs a campaign at a time, and sends its heartbeat."""
+"""The controller's lock and heartbeat: exactly one process runs a campaign at a time."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sand
 
 
 def is_controlled(campaign: Campaign) -> bool:
-    """Return whether a live controller holds the campaign, as far as this host can know."""
+    """Return whether a live controller holds the campaign, as far as known here."""
     return is_controller_alive(campaign)
 
 
@@ -129,7 +129,7 @@ def record_heartbeat(session: Session, campaign_id: str, working: list[str], ela
 def release_campaign(
     session: Session, campaign_id: str, *, state: str, cause: str, seconds: float | None = None
 ) -> None:
-    """Record the final state of a campaign as this controller leaves it: paused, finished or failed.
+    """Record a campaign's state as this controller leaves it: paused, finished or failed.
 
     A campaign that another controller took over meanwhile stays unchanged.
 

@@ -1,4 +1,7 @@
-"""Sends the controller's heartbeat from a thread that neither a slow start nor a busy loop stops."""
+"""Sends the controller's heartbeat from a thread of its own.
+
+Neither a slow start nor a busy loop stops that thread.
+"""
 
 from __future__ import annotations
 

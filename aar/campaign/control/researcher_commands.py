@@ -1,4 +1,7 @@
-"""The desired state of each researcher, read from the log: paused, resumed or ended by an operator."""
+"""The desired state of each researcher, read from the log.
+
+An operator pauses, resumes or ends a researcher.
+"""
 
 from __future__ import annotations
 

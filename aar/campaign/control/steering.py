@@ -136,7 +136,7 @@ def change_direction(session: Session, campaign_id: str, researcher: str, text: 
 
 
 def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any], by: str) -> CommandReceipt:
-    """Change limits in the campaign's stored spec and in its running controller, if there is one.
+    """Change limits in the stored spec and in the running controller, if any.
 
     Args:
         changes: by name as in the spec (``usd``, ``researcher.turns``) to value; None removes a limit.

@@ -1,4 +1,4 @@
-"""The controller: starts or resumes a campaign, runs its services, and records how it ended."""
+"""The controller: starts or resumes a campaign, runs its services, records its ending."""
 
 from __future__ import annotations
 
@@ -144,7 +144,10 @@ class Controller:
         await run_with_restarts(name, lambda: companion(running), self._faults, needed=False, tries=_COMPANION_TRIES)
 
     async def _record_ending(self, ending: CampaignEnding) -> None:
-        """Record the ending, however long the database is busy, and the remaining errors of services."""
+        """Record the ending and the remaining errors of services.
+
+        It waits for a busy database as long as necessary.
+        """
 
         seconds = round(time.monotonic() - self._claimed, 3)
 
@@ -292,7 +295,10 @@ class Controller:
         return CampaignEnding("paused", f"{ending.cause} while the model service was away: {outage.message}")
 
     async def _ever_answered(self) -> bool:
-        """Return whether any model call of the campaign brought a turn, or this is not known."""
+        """Return whether any model call of the campaign brought a turn.
+
+        It is True if this is not known.
+        """
         turns = select(EventRecord.id).where(
             EventRecord.campaign_id == self._campaign_id, EventRecord.kind == "turn_received"
         )

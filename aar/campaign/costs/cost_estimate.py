@@ -1,4 +1,4 @@
-"""Estimates a campaign's cost before it starts: the most that its limits allow, and the usual cost.
+"""Estimates a campaign's cost before it starts: the limits' maximum and the usual cost.
 
 The expectation is a rule of thumb, not a promise: ``TURNS_PER_HOUR`` turns an agent-hour of ``TYPICAL_TURN`` each,
 priced as the ledger prices them, plus the sandboxes' cores. A researcher that waits for long jobs takes less; the

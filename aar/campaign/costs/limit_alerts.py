@@ -1,4 +1,7 @@
-"""Watches how far the limits are used: alerts on the way, and a notice to each researcher near the end."""
+"""Alerts when limits are used up to a threshold.
+
+Each researcher gets a notice near the end.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class LimitMonitor:
         self._told: set[tuple[str, int]] | None = None
 
     async def check(self) -> None:
-        """Log each threshold of a campaign limit that was passed since the last check, once per campaign."""
+        """Log each newly passed threshold of a campaign limit, once per campaign."""
         if self._told is None:
             self._told = await self._db.read(lambda session: _logged_alerts(session, self._campaign_id))
         for standing in await self._limit_usages(None):

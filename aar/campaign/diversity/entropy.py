@@ -34,7 +34,10 @@ LOW_DIVERSITY_MINUTES = 10.0
 
 
 def shannon_bits(families: Iterable[str]) -> float:
-    """Return the entropy of the families' frequencies in bits: 0 if all are equal, log2(n) if all n differ."""
+    """Return the entropy of the families' frequencies in bits.
+
+    It is 0 if all are equal, and log2(n) if all n differ.
+    """
     counts = Counter(families)
     total = counts.total()
     return sum(-count / total * math.log2(count / total) for count in counts.values()) + 0.0
@@ -68,7 +71,9 @@ def current_families(session: Session, campaign_id: str) -> list[str]:
 
 
 def _posted_families(session: Session, campaign_id: str, since: Mapping[str, datetime | None]) -> dict[str, str]:
-    """Return the leading family of each researcher's newest labelled post, if newer than its time in ``since``.
+    """Return the leading family of each researcher's newest labelled post.
+
+    A post counts if it is newer than its researcher's time in ``since``.
 
     Read from the newest post back until all researchers are found or nothing older could count, which is seldom far.
     """
@@ -92,7 +97,9 @@ def _posted_families(session: Session, campaign_id: str, since: Mapping[str, dat
 
 
 def bootstrap_band(families: Sequence[str]) -> tuple[float, float]:
-    """Return the 90 % percentile band of ``shannon_bits`` over a thousand resampled teams, drawn with replacement.
+    """Return the 90 % percentile band of ``shannon_bits`` over resampled teams.
+
+    A thousand teams are drawn from this one with replacement.
 
     A drawn team lacks some ideas of the real one, so the band reaches further down than up, and with all ideas
     different the measured value is its upper end. Its width shows how much depends on single researchers. The draws

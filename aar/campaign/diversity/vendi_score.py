@@ -47,7 +47,7 @@ def vendi_score(texts: Sequence[str]) -> float:
 
 
 def latest_texts(session: Session, campaign_id: str) -> list[str]:
-    """Return the newest texts of each researcher that wrote any: its newest claim and post, joined."""
+    """Return each researcher's newest claim and post, joined, if it wrote any."""
     found: dict[str, list[str]] = {}
     for table, columns in ((Submission, (Submission.title, Submission.claim)), (Post, (Post.title, Post.body))):
         newest = (
@@ -63,7 +63,9 @@ def latest_texts(session: Session, campaign_id: str) -> list[str]:
 
 
 class VendiMonitor:
-    """Measures a campaign's Vendi score at intervals, in a thread, and only if a text changed.
+    """Measures a campaign's Vendi score at intervals, in a thread.
+
+    It measures only if a text changed.
 
     Args:
         interval: least seconds between two measurements, and before the first.

@@ -60,7 +60,7 @@ class SpecDraft:
 
 
 def draft_spec(fields: Mapping[str, Any], settings: Settings) -> SpecDraft:
-    """Check dotted fields of a spec as ``aar spec validate`` does, and estimate its cost.
+    """Check dotted fields like ``aar spec validate``, and estimate the cost.
 
     Args:
         fields: such as ``{"limits.usd": "20"}``; the others are those of the quick campaign.
@@ -169,7 +169,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
 
 
 def _require_key(session: Session, campaign: Campaign, settings: Settings) -> None:
-    """Raise UsageError if a researcher's model needs a key that this process does not have."""
+    """Raise UsageError if a researcher's model needs a key that is absent here."""
     asked = CampaignSpec.model_validate(without_database_address(campaign.spec)).researchers
     if settings.claude_key is not None or asked.base_url is not None or asked.provider != "anthropic":
         return

@@ -11,7 +11,10 @@ from aar.researcher.context import ResearcherOutcome
 
 @dataclass(frozen=True, slots=True)
 class CampaignEnding:
-    """The state in which a controller leaves a campaign (``paused``, ``finished`` or ``failed``), and its cause."""
+    """The state in which a controller leaves a campaign, and its cause.
+
+    The state is ``paused``, ``finished`` or ``failed``.
+    """
 
     state: str
     cause: str

@@ -1,4 +1,7 @@
-"""Adds researchers to a running campaign: rows and spec change together before any of them starts."""
+"""Adds researchers to a running campaign.
+
+Rows and spec change together, before any new researcher starts.
+"""
 
 from __future__ import annotations
 

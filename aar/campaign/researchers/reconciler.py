@@ -1,4 +1,7 @@
-"""Reconciles the team: starts and stops researchers as the database asks, with a grace period for turns."""
+"""Reconciles the team: starts and stops researchers as the database asks.
+
+A researcher that is to stop has a grace period to end its turn.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,9 @@ class TeamReconciler:
             self._changed.set()
 
     async def run(self) -> list[ResearcherOutcome]:
-        """Run until all researchers stopped by themselves and none is paused, or until the campaign ends.
+        """Run until all researchers stopped or the campaign ends.
+
+        It does not end by itself while an operator has paused a researcher.
 
         Returns:
             The outcomes of those that came to an end by themselves.

@@ -1,4 +1,4 @@
-"""The team of one campaign under its controller: starts its researchers and applies requests to it."""
+"""The team of one campaign: starts its researchers and applies requests to it."""
 
 from __future__ import annotations
 

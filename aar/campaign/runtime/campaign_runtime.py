@@ -158,7 +158,10 @@ async def open_runtime(
 
 
 async def _write_off(ledger: Ledger) -> None:
-    """Charge calls and scoring runs without an end at their reservation, so that nothing stays reserved."""
+    """Charge unended calls and scoring runs at their reservation.
+
+    So nothing stays reserved.
+    """
     with CancelScope(shield=True):
         try:
             if left := await ledger.write_off():

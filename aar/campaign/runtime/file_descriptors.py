@@ -1,4 +1,7 @@
-"""The limit of open files: raises it, and reserves a few descriptors for the moment when none is left."""
+"""Raises the limit of open files, and reserves a few descriptors.
+
+The reserve is for the moment when none is left.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _MOST = 1000
 
 
 class IncidentBuffer:
-    """A sink for the incidents of backends: collects them in the loop, and writes them in a transaction later.
+    """Buffers the incidents of backends in the loop, and writes them in a transaction.
 
     If a sandbox causes more incidents than fit, the oldest of them are dropped.
     """
@@ -33,7 +33,7 @@ class IncidentBuffer:
         return len(self._waiting)
 
     def write(self, session: Session, campaign_id: str) -> int:
-        """Write the incidents of a campaign, drop the others, and return how many were written."""
+        """Write a campaign's incidents, drop the others; return how many were written."""
         taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
         researchers = set(session.scalars(select(Researcher.id).where(Researcher.campaign_id == campaign_id)))
         own = [incident for incident in taken if incident.campaign_id == campaign_id]

@@ -1,4 +1,4 @@
-"""The model gateways of a campaign: one gateway to each provider that its team calls."""
+"""The model gateways of a campaign: one to each provider of its team."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class GatewayRegistry:
 
     @property
     def current_outage(self) -> GatewayError | None:
-        """Return the error that calls meet now, if the last call of a provider failed."""
+        """Return the current error of calls, if a provider's last call failed."""
         return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
 
     async def _query_model(self, model: str) -> None:

@@ -45,7 +45,10 @@ async def remove_orphan_sandboxes(
 async def remove_campaign_sandboxes(
     backend: SandboxBackend, campaign_id: str, on_incident: IncidentSink | None = None
 ) -> list[str]:
-    """Remove a campaign's remaining sandboxes once its work has ended, such as one never recovered."""
+    """Remove a campaign's remaining sandboxes once its work has ended.
+
+    Such as one that was never recovered.
+    """
 
     async def own(owner: str) -> bool:
         return owner == campaign_id

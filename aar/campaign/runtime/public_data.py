@@ -22,7 +22,9 @@ _RESEARCH_SPLIT = 0
 
 
 async def prepare_public_data(problem: Problem, reference: str, home: Path) -> None:
-    """Put the public bundles of a problem's research domains under ``home/data``, unless they are there.
+    """Put the public bundles of a problem's research domains under ``home/data``.
+
+    Bundles that are there already stay.
 
     Args:
         problem: the problem of the domains.

@@ -1,4 +1,4 @@
-"""Restarts a controller's services: one that dies is logged and, after a pause, started again.
+"""Restarts a controller's services: logs an error, pauses, and starts again.
 
 Only a service that the campaign needs can pause it, and only by an error that waiting does not fix.
 """
@@ -83,7 +83,7 @@ class FaultBuffer:
 
 @dataclass(slots=True)
 class RestartBackoff:
-    """Decides how long a service may fail, and how long to wait before each restart.
+    """Decides how long a service may fail, and the pause before each restart.
 
     Args:
         seconds: of failing without a healthy period between; None for ever.
@@ -116,7 +116,7 @@ class RestartBackoff:
 async def run_with_restarts(
     name: str, work: Callable[[], Awaitable[None]], faults: FaultBuffer, *, needed: bool, tries: int | None = None
 ) -> None:
-    """Run a service until it ends or is cancelled, and restart it if it dies.
+    """Run a service until it ends or is cancelled; restart it after errors.
 
     Args:
         name: for people.
@@ -178,6 +178,6 @@ async def retry_write(name: str, write: Callable[[], Awaitable[None]], faults: F
 
 
 def _is_cancelled() -> bool:
-    """Return whether this task was cancelled, although its work raised an error of its own."""
+    """Return whether this task was cancelled, even if its work raised another error."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -23,7 +23,7 @@ def store_text_with_figures(
     limit: int,
     attached: Mapping[str, NewFigure] | None,
 ) -> str:
-    """Validate a text like ``validate_text``, store its attached figures, and write their digests into it.
+    """Validate a text, store its attached figures, and write their digests into it.
 
     Args:
         session: in a write transaction.

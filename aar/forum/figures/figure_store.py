@@ -1,4 +1,4 @@
-"""Stores the figures of a campaign's texts, once each, by the digest of their bytes."""
+"""Stores the figures of a campaign, once each, by digest of their bytes."""
 
 from __future__ import annotations
 
@@ -105,7 +105,10 @@ def inspect_figure(name: str, data: bytes) -> NewFigure:
 
 
 def too_large_message(name: str) -> UsageError:
-    """Return the error for a figure over the limit, so that its bytes need not be read to the end."""
+    """Return the error for a figure over the limit.
+
+    Its bytes need not be read to the end.
+    """
     return UsageError(
         f"figure {shorten(name, 200)!r} is too large: expected at most {MAX_FIGURE_BYTES // 1024} KiB; "
         "nothing was stored",

@@ -1,4 +1,4 @@
-"""Detects image formats from bytes: PNG, JPEG, GIF and WebP, complete, with nothing before or after.
+"""Detects complete PNG, JPEG, GIF and WebP images from bytes.
 
 Nothing is decoded. Only the structure is read, so a small file that claims to be huge costs nothing. Bytes with the
 start of an image but not its structure, or with more than it (a page behind a picture, say), are not an image. SVG is a

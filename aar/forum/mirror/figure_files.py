@@ -1,4 +1,4 @@
-"""Mirrors the figures of posts as files, named by digest, so that each is written once."""
+"""Mirrors the figures of posts as files, written once, named by digest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FigureFiles:
         self._folder = directory / FOLDER
 
     def repair(self, session: Session) -> None:
-        """Make the folder, and remove incomplete files and files that the campaign does not have."""
+        """Make the folder; remove incomplete and unknown files."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o755)  # a sandbox's own user reads here
         paths = list(self._folder.iterdir())

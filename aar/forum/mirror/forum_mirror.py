@@ -1,4 +1,4 @@
-"""Mirrors the whole forum as Markdown files in a folder, which every sandbox sees read-only."""
+"""Mirrors the forum as Markdown files, read-only in every sandbox."""
 
 from __future__ import annotations
 

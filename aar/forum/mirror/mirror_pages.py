@@ -59,7 +59,7 @@ def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = N
 
 
 def index_page(total: int, pinned: Sequence[PostView], top: Sequence[PostView], newest: Sequence[PostView]) -> str:
-    """Render the index: the folder's purpose, pinned posts, posts with most votes, and the newest posts."""
+    """Render the index: purpose, pinned posts, most votes, newest posts."""
     parts = [
         "# The forum",
         f"{total} posts, one file each under `posts/`, named by number and title, with their comments and votes. "

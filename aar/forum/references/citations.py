@@ -1,4 +1,7 @@
-"""Citations in posts and their status: submissions (``s7``, or the post's own) and posts (``#12``)."""
+"""Citations in posts, such as ``s7`` and ``#12``, and their status.
+
+A post about a submission also cites it.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ def add_thread_citations(session: Session, thread: ThreadView) -> ThreadView:
 
 
 def posts_naming(session: Session, campaign_id: str, ids: Collection[int]) -> set[int]:
-    """Return ids of posts that may cite one of these posts, in a comment too.
+    """Return ids of posts that may cite these posts, in comments too.
 
     May include a few more.
     """
@@ -82,7 +85,7 @@ def posts_naming(session: Session, campaign_id: str, ids: Collection[int]) -> se
 
 
 def posts_citing(session: Session, campaign_id: str, numbers: Collection[int]) -> set[int]:
-    """Return ids of posts that may cite one of these submissions, in a comment too.
+    """Return ids of posts that may cite these submissions, in comments too.
 
     May include a few more.
     """

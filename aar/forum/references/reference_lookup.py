@@ -46,7 +46,10 @@ def thread_texts(thread: ThreadView) -> list[str]:
 
 
 def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -> list[Reference]:
-    """Return the references that exist in the campaign, at most a few hundred, code excluded."""
+    """Return the references that exist in the campaign, at most a few hundred.
+
+    Code is excluded.
+    """
     numbers = [int(digits) for digits in find_references("submission", texts)[:_MOST]]
     posts = [int(digits) for digits in find_references("post", texts)[:_MOST]]
     names = find_references("researcher", texts)[:_MOST]

@@ -1,4 +1,4 @@
-"""Splits text into search words, in the same way as both databases split indexed text.
+"""Splits text into search words, as both databases split indexed text.
 
 A word is a run of letters and digits, without accents: ``train_step.py`` is three words and ``0.97`` two. SQLite's
 tokenizer splits this way by itself; for PostgreSQL, migration 0011 splits the text before it is indexed, by the same

@@ -1,4 +1,4 @@
-"""Reads the price tables of ``genai-prices``, and maps the model ids that it does not map.
+"""Reads the price tables of ``genai-prices``, and maps further model ids.
 
 Importing this module loads the price tables (over half a second): import it where a price is needed, not before.
 Batch prices are left out: no call is made in that mode, and they are lower than the others.
@@ -24,7 +24,7 @@ def known_models() -> list[str]:
 
 
 def find_price_tiers(model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:
-    """Return the price tiers of a model id as Anthropic, Bedrock or Vertex spell it.
+    """Return the price tiers of a model id of Anthropic, Bedrock or Vertex.
 
     It is None if unknown.
 

@@ -10,7 +10,10 @@ DATE = re.compile(r"-\d{8}$")
 
 
 def plain_name(model: str) -> str:
-    """Return the id without provider, region, version and date, because replies may use a longer name."""
+    """Return the id without provider, region, version and date.
+
+    Replies may use a longer name than the request.
+    """
     spelled = BEDROCK.match(model) or VERTEX.match(model)
     return DATE.sub("", spelled["name"] if spelled is not None else model)
 

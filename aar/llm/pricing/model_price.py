@@ -1,4 +1,4 @@
-"""The price of a model: dollars by kind of token, in tiers of prompt length."""
+"""The price of a model: dollars by token kind and prompt length."""
 
 from __future__ import annotations
 

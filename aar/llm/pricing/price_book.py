@@ -45,7 +45,7 @@ class PriceBook:
         return _at(self._tiers(model), prompt_tokens)
 
     def priced_as(self, model: str) -> str:
-        """Return the id of the model whose price is used, if it is another id.
+        """Return the id of the model whose price is used, if different.
 
         Else empty.
         """
@@ -57,7 +57,7 @@ class PriceBook:
         return "" if other == model else other
 
     def cost(self, model: str, usage: Usage, served: ServedTerms = _AS_ASKED) -> Decimal:
-        """Return the dollars that the usage costs, at the dearest known price for the served terms.
+        """Return the usage's cost in dollars, at the dearest price of its terms.
 
         Raises:
             SpecError: the called model has no price.
@@ -104,7 +104,7 @@ class PriceBook:
         return tuple(found)
 
     def _ways(self, model: str, served: ServedTerms) -> list[tuple[PriceTier, ...]]:
-        """Return the price tiers of everything that may have been billed, as far as known."""
+        """Return the price tiers of everything possibly billed, as far as known."""
         found = [self._tiers(model)]
         for name in self._names(model, served):
             for fast in (False, True) if served.fast else (False,):
@@ -116,7 +116,10 @@ class PriceBook:
 
     @staticmethod
     def _names(model: str, served: ServedTerms) -> list[str]:
-        """Return the called model, and models in the reply that are not a longer spelling of it."""
+        """Return the called model, and really different models in the reply.
+
+        A longer spelling of the called model is the same model.
+        """
         return [model, *(other for other in served.models if plain_name(other) != plain_name(model))]
 
     def _known(self, model: str, *, fast: bool = False) -> tuple[PriceTier, ...] | None:

@@ -310,7 +310,10 @@ def _grow_figures(seen: dict[str, Any], told: Mapping[str, Any], names: Iterable
 
 
 def _grow_split(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
-    """Take the later split of cache writes, which may call other tokens long-lived, never fewer."""
+    """Take the later split of cache writes.
+
+    It may call other tokens long-lived, never fewer.
+    """
     before, later = seen.get("cache_creation", {}), told["cache_creation"]
     written = max(sum(before.values()), sum(later.values()))
     hour = max(each.get("ephemeral_1h_input_tokens", 0) for each in (before, later))
@@ -327,7 +330,7 @@ def _gaps(told: Mapping[str, Any]) -> list[str]:
 
 
 def _served(told: Mapping[str, Any], asked: str, model: str | None) -> tuple[ServedTerms, bool]:
-    """Return the served terms of a call, and whether they may have a known price."""
+    """Return a call's served terms, and whether their price may be known."""
     geo, speed, tier = (told.get(name, "").lower() for name in _TERMS)
     named = dict.fromkeys([model or "", *(row["model"] for row in told.get("iterations", ()) if "model" in row)])
     known = geo in _ANYWHERE | {"us"} and speed in _USUAL_SPEEDS | {"fast"} and tier in _USUAL_TIERS

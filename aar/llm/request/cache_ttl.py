@@ -1,4 +1,4 @@
-"""Chooses the lifetime of a conversation's prompt cache: five minutes, or an hour at a dearer write.
+"""Chooses a prompt cache's lifetime: five minutes, or an hour with dearer writes.
 
 Relative to plain input, a write costs 1.25 for five minutes and 2 for an hour, a read 0.1 at most (Anthropic's price
 list). When ``new`` tokens are added at each turn to a prompt of ``prompt`` tokens, and a share p of the turns comes

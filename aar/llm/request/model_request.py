@@ -12,7 +12,7 @@ from aar.llm.request.request_encoding import MessageEncoder
 
 @dataclass(slots=True)
 class SendStatus:
-    """The progress of a call, to decide what to pay if it is cut off.
+    """The progress of a call, to decide its charge after an interruption.
 
     Args:
         sent: part of a request was sent, and it may be billed.
@@ -53,7 +53,7 @@ class ModelRequest:
 
     @property
     def may_compact(self) -> bool:
-        """Return whether the service may summarise the conversation before its reply, at the caller's cost."""
+        """Return whether the service may summarise the conversation, at the caller's cost."""
         edits = self.extra.get("context_management", {}).get("edits", ())
         return any(edit["type"].startswith("compact_") for edit in edits)
 

@@ -23,7 +23,10 @@ class MessageEncoder:
         self._known: list[tuple[Mapping[str, Any], bytes]] = []
 
     def body(self, fields: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) -> bytes:
-        """Encode a request body of ``fields``, which mostly equal those of the last one, and the messages."""
+        """Encode a request body of ``fields`` and the messages.
+
+        Most fields equal those of the last body.
+        """
         if fields != self._fields:
             self._fields, self._prefix = fields, encode_json(fields)[:-1] + b',"messages":'
         return self._prefix + self.encode(messages) + b"}"

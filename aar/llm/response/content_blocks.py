@@ -1,4 +1,4 @@
-"""Normalises a reply's content blocks into a form that the service accepts in the next request.
+"""Normalises a reply's content blocks for the next request.
 
 Known content goes back as received. Content that no request may contain is replaced when a reply is read: the service
 would refuse a conversation with it at every turn.
@@ -88,7 +88,7 @@ def parse_tool_input(text: str) -> dict[str, Any]:
 def with_unique_ids(
     content: Sequence[ContentBlock], taken: Container[str]
 ) -> tuple[list[ContentBlock], dict[str, str]]:
-    """Return the blocks of a reply, with new ids for calls whose id is repeated or malformed.
+    """Return a reply's blocks, with new ids for calls whose id is repeated or malformed.
 
     Some servers number the calls in each reply, and no request may contain an id twice.
 

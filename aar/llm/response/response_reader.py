@@ -1,4 +1,4 @@
-"""Reads a response with status 200: a stream, a complete message, an error, or a proxy's page.
+"""Reads a response with status 200: stream, complete message, error, or proxy's page.
 
 Billing depends on the first content: without ``message_start`` or a message's body nothing is billed, whatever the
 response's form.

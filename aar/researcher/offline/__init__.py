@@ -1,4 +1,4 @@
-"""Keyless researchers: a model server on loopback that speaks the Messages API and runs a search program.
+"""Keyless researchers: a local Messages API server that runs a search program.
 
 It is named ``offline-search`` everywhere: an evolutionary search over a problem's own components, guided by measured
 scores. It is not a language model, but the baseline that one has to beat. ``server_process.run_offline_server`` starts

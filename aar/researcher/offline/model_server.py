@@ -1,4 +1,4 @@
-"""The offline model server's application: the fake Messages API with a search program as its model."""
+"""The offline model server's application: the fake Messages API with a search program."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from aar.messages_api.request import Message, MessagesRequest
 
 @dataclass(frozen=True, slots=True)
 class ToolStep:
-    """One tool call: its name and input, its result as text, and whether that was an error."""
+    """One tool call: its name, input, result as text, and error flag."""
 
     tool: str
     input: Mapping[str, Any]
@@ -26,7 +26,10 @@ class ToolStep:
 
 @dataclass(frozen=True, slots=True)
 class ConversationTurn:
-    """One turn of the researcher with its answers: tool results, and messages from outside (news, a person)."""
+    """One turn of the researcher with its answers.
+
+    These are tool results, and messages from outside (news, a person).
+    """
 
     text: str
     steps: Sequence[ToolStep]

@@ -123,7 +123,7 @@ class _Decision:
         )
 
     def _study(self) -> PlannedTurn | None:
-        """Fetch and read the code of measured methods with an unknown genome, the best first."""
+        """Fetch and read methods with an unknown genome, the best first."""
         memory = self.state
         unknown = [n for n, _, _ in self._ranked() if n not in memory.genomes and n not in memory.fetched]
         if unknown:
@@ -204,7 +204,10 @@ class _Decision:
         return self._say("I note it and tell the others.", note, post, *self._reactions(attempt))
 
     def _reactions(self, attempt: MethodAttempt) -> list[PlannedCall]:
-        """Return a vote, and sometimes a comment, on the post about another author's method that this one builds on."""
+        """Return a vote, and sometimes a comment, on the parent's post.
+
+        Only if the parent is another author's method.
+        """
         memory = self.state
         post = memory.posts.get(attempt.parent or 0)
         parent = next((score for number, _, score in measured_scores(memory) if number == attempt.parent), None)

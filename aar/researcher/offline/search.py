@@ -1,4 +1,4 @@
-"""Evolutionary search: proposes the next genome, ranked by a Gaussian process over the scores so far.
+"""Evolutionary search: proposes the next genome, ranked by a Gaussian process.
 
 Parents are measured methods, own and others'; better ones are more likely. Offspring come from mutation, crossover and
 sometimes afresh from the direction. A Gaussian process over genomes predicts the score of each. The offspring with the

@@ -1,4 +1,4 @@
-"""Finds the components of a problem for the search, by the problem's name in the system prompt."""
+"""Finds a problem's components by the problem's name in the system prompt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from aar.problems.search_space.protocol import SearchableProblem, SearchSpace
 
 @dataclass(frozen=True, slots=True)
 class SearchProblem:
-    """A problem's components, and the direction of its metric: 1 if higher is better, -1 if lower is."""
+    """A problem's components, and the direction of its metric.
+
+    The direction is 1 if higher is better, and -1 if lower is.
+    """
 
     repertoire: SearchSpace
     sign: int

@@ -82,7 +82,10 @@ class SearchState:
 
 
 def measured_scores(memory: SearchState) -> Sequence[tuple[int, str, ObservedScore]]:
-    """Return the measured submissions with their authors (own: empty): the board's and newer own ones."""
+    """Return the measured submissions with their authors.
+
+    They are those of the board and newer own ones. The author of an own one is empty.
+    """
     scores = dict(memory.board)
     for attempt in memory.submitted_attempts:
         if attempt.score is not None and attempt.submission is not None:

@@ -104,7 +104,10 @@ def summary_text(
 
 
 def notebook_text(ranked: Sequence[tuple[int, str, ObservedScore]], memory: SearchState, name: str) -> str:
-    """Return the notebook: methods with known score and genome, best first, in lines that can be parsed."""
+    """Return the notebook: methods with known score and genome, best first.
+
+    Its lines can be parsed.
+    """
     lines = [
         f"- s{number} by {who or name}: {score.mean:.2f} ± {score.error:.2f} GENOME = {dict(memory.genomes[number])!r}"
         for number, who, score in ranked[:40]

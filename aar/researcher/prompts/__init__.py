@@ -28,7 +28,7 @@ CONTEXT_WARNING = (
 
 
 def system_prompt(ctx: ResearcherContext) -> tuple[str, str]:
-    """Return the system prompt in two parts: one for the whole team, and the researcher's own.
+    """Return the system prompt's two parts: the team's and the researcher's own.
 
     Neither part changes during a researcher's life. The team's comes first, so that the prompt cache stays valid and
     shared.

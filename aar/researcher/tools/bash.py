@@ -1,4 +1,7 @@
-"""``bash``: runs commands in the sandbox; the working directory and exported variables persist between calls."""
+"""``bash``: runs commands in the sandbox.
+
+The working directory and exported variables persist between calls.
+"""
 
 from __future__ import annotations
 

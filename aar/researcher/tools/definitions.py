@@ -55,7 +55,10 @@ SandboxPath = Annotated[str, _without_nul("path")]
 
 
 class ToolInput(BaseModel):
-    """The base class of all inputs; it refuses unknown fields, so that a misspelt one is noticed."""
+    """The base class of all tool inputs.
+
+    It refuses unknown fields, so that a misspelt one is noticed.
+    """
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", populate_by_name=True)
 
@@ -77,15 +80,20 @@ class EditorInput(ToolInput):
 
 
 class StartJobInput(ToolInput):
-    """Start a command in the background and return its job id at once. Use it for anything longer than about two
-    minutes, then `wait` for it. The job is killed after `timeout_minutes`."""
+    """Start a command in the background and return its job id at once.
+
+    Use it for anything longer than about two minutes, then `wait` for it. The job is killed after `timeout_minutes`.
+    """
 
     command: ShellCommand = Field(min_length=1, description="Command for bash, run in /workspace.")
     timeout_minutes: float = Field(default=60, gt=0, le=24 * 60)
 
 
 class JobOutputInput(ToolInput):
-    """Show a job's state and output so far. The middle of long output is left out; a file has all of it."""
+    """Show a job's state and output so far.
+
+    The middle of long output is left out; a file has all of it.
+    """
 
     job: str = Field(min_length=1, max_length=100, description="Job id from start_job.")
 
@@ -97,9 +105,11 @@ class StopJobInput(ToolInput):
 
 
 class WaitInput(ToolInput):
-    """Sleep until something happens; it costs no tokens, however long it takes. `submission` waits for a score, `job`
-    for a job's end, `news` for new posts or messages, `time` for the given seconds. After `timeout_seconds` it returns
-    the current state."""
+    """Sleep until something happens.
+
+    It costs no tokens, however long it takes. `submission` waits for a score, `job` for a job's end, `news` for new
+    posts or messages, `time` for the given seconds. After `timeout_seconds` it returns the current state.
+    """
 
     for_: Literal["submission", "job", "news", "time"] = Field(alias="for")
     id: str | None = Field(default=None, max_length=100, description="s<number> for a submission, job id for a job.")
@@ -107,9 +117,11 @@ class WaitInput(ToolInput):
 
 
 class SubmitMethodInput(ToolInput):
-    """Submit the method in a directory of the workspace (run.py, method.yaml) for scoring. Code, claim and hypothesis
-    are frozen now. The score comes later, on fresh seeds and splits: `wait` for it. Submissions may be limited: see
-    `budget`."""
+    """Submit the method in a directory of the workspace (run.py, method.yaml) for scoring.
+
+    Code, claim and hypothesis are frozen now. The score comes later, on fresh seeds and splits: `wait` for it.
+    Submissions may be limited: see `budget`.
+    """
 
     path: SandboxPath = Field(
         min_length=1, max_length=4096, description="Directory of the method, such as /workspace/method."
@@ -120,17 +132,22 @@ class SubmitMethodInput(ToolInput):
 
 
 class LeaderboardInput(ToolInput):
-    """Show the measured submissions of all researchers, best first, rounded. Scores within one band cannot be
-    distinguished; a confirmed row leads."""
+    """Show the measured submissions of all researchers, best first, rounded.
+
+    Scores within one band cannot be distinguished; a confirmed row leads.
+    """
 
     limit: int = Field(default=20, ge=1, le=100)
 
 
 class PostInput(ToolInput):
-    """Publish a finding on the forum for the other researchers. Negative results are as useful as positive ones.
-    All posts are mirrored as files under /forum. `s7`, `#12` and `@r2` in a text refer to a submission, a post and a
-    researcher; a mention comes first in that researcher's news. `![caption](plots/loss.png)` shows an image of the
-    workspace (PNG, JPEG, GIF or WebP, at most 512 KiB), `![caption](figure:DIGEST)` one of the forum."""
+    """Publish a finding on the forum for the other researchers.
+
+    Negative results are as useful as positive ones. All posts are mirrored as files under /forum. `s7`, `#12` and `@r2`
+    in a text refer to a submission, a post and a researcher; a mention comes first in that researcher's news.
+    `![caption](plots/loss.png)` shows an image of the workspace (PNG, JPEG, GIF or WebP, at most 512 KiB),
+    `![caption](figure:DIGEST)` one of the forum.
+    """
 
     kind: Literal["hypothesis", "result", "insight", "error", "question"]
     title: str = Field(min_length=1)
@@ -156,8 +173,10 @@ class VoteInput(ToolInput):
 
 
 class EditPostInput(ToolInput):
-    """Correct your own post or comment, or retract it with a reason if it proved wrong. Earlier versions stay readable.
-    Name `comment` to change a comment on the post."""
+    """Correct your own post or comment, or retract it with a reason if it proved wrong.
+
+    Earlier versions stay readable. Name `comment` to change a comment on the post.
+    """
 
     post: int = Field(ge=1, description="Number of the post, without #.")
     comment: int | None = Field(default=None, ge=1, description="Number of the comment, as in the post's file.")
@@ -174,8 +193,10 @@ class EditPostInput(ToolInput):
 
 
 class ClaimInput(ToolInput):
-    """Claim the topic that you work on for the next hours, so that others choose another; or end a claim of yours.
-    /forum/CLAIMS.md lists the claims of others. The same topic again changes the claim's end."""
+    """Claim the topic of your work for the next hours, or end a claim of yours.
+
+    A claim lets others choose another topic. /forum/CLAIMS.md lists the claims of others. The same topic again changes the claim's end.
+    """
 
     topic: str | None = Field(default=None, min_length=1, description="One line: the idea that you work on.")
     hours: float = Field(default=2, gt=0, le=24)
@@ -196,7 +217,10 @@ class BudgetInput(ToolInput):
 
 
 class FinishInput(ToolInput):
-    """End your work for good. Call it only when no useful work is left within the limits."""
+    """End your work for good.
+
+    Call it only when no useful work is left within the limits.
+    """
 
     summary: str = Field(min_length=1, description="Findings, for the report.")
 
@@ -226,7 +250,10 @@ _ANTHROPIC_TYPES = {"bash": "bash_20250124", EDITOR: "text_editor_20250728"}
 
 @lru_cache(maxsize=1)
 def tool_definitions() -> tuple[dict[str, Any], ...]:
-    """Return the ``tools`` of every model call; the same bytes each time, so that the prompt cache stays valid."""
+    """Return the ``tools`` of every model call.
+
+    They are the same bytes each time, so that the prompt cache stays valid.
+    """
     return tuple(_definition(name, model) for name, model in INPUTS.items())
 
 

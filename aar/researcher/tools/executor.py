@@ -1,4 +1,4 @@
-"""Executes the tool calls of a turn: checks each, logs it before it runs, runs it once, and logs its result.
+"""Executes the tool calls of a turn: checks, logs, runs once, logs results.
 
 The start of the first one is logged with the turn itself, and each result with the next logged event.
 """
@@ -39,7 +39,9 @@ TOOL_BROKE = "This call broke the tool ({cause}). Whether it had an effect is un
 
 
 async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> bool:
-    """Answer every pending call of the last turn, one after another, because later ones may depend on earlier ones.
+    """Answer every pending call of the last turn, one after another.
+
+    Later calls may depend on earlier ones.
 
     Returns:
         Whether any of them succeeded.
@@ -58,7 +60,9 @@ async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> boo
 
 
 async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
-    """Answer the calls that had begun when the loop died, so that none runs again and ends the next loop too.
+    """Answer the calls that had begun when the loop died.
+
+    So none runs again and ends the next loop too.
 
     Args:
         cause: the kind of error that the loop died of.
@@ -69,7 +73,9 @@ async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
 
 
 def first_tool_started(turn: TurnReceived) -> ToolStarted | None:
-    """Return the start event of a turn's first call, to be logged with the turn.
+    """Return the start event of a turn's first call.
+
+    It is logged with the turn.
 
     It is None if it will not run.
     """

@@ -1,4 +1,4 @@
-"""Images for models: an image file of the workspace becomes an image block of a tool result."""
+"""Images for models: turns an image file into a tool result's image block."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def job_state_line(job: JobStatus) -> str:
 
 
 async def job_report(sandbox: Sandbox, job: JobStatus) -> str:
-    """Return the state of a job, and the end of its output once it is over."""
+    """Return a job's state, and the end of its output once it ended."""
     if job.running:
         return job_state_line(job)
     return f"{job_state_line(job)}\n{await sandbox.job_output(job.job_id, limit=_TAIL_BYTES)}"

@@ -1,4 +1,7 @@
-"""``post``, ``comment``, ``vote``, ``edit_post``, ``claim``: tools that write to the forum; its files are in /forum."""
+"""``post``, ``comment``, ``vote``, ``edit_post``, ``claim``: tools that write to the forum.
+
+Its files are in /forum.
+"""
 
 from __future__ import annotations
 
