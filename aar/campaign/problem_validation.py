@@ -79,7 +79,7 @@ class ProblemValidator:
             await check
         except DataMissing:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the problem is not sound
+        except Exception as error:  # noqa: BLE001 - any error means that the problem is invalid
             self.flaws.append(_line(error))
 
     async def _prepare_twice(self, domain: str, stage: Stage, other: WorkerPool) -> None:

@@ -150,7 +150,7 @@ def _describe_error(first: ErrorDetails) -> str:
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
         return f"no field {place}; {hint}"
     message = first["msg"].removeprefix("Value error, ")
-    # An address may hold a password.
+    # An address may contain a password.
     quoted = not isinstance(first["input"], dict | BaseModel) and first["loc"][-1:] not in (
         ("database",),
         ("base_url",),

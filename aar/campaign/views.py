@@ -109,7 +109,7 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
         if not found:
             raise NotFound("there is no campaign yet", "Start one with: aar start")
         return _campaign_view(found[0])
-    if not (name.isascii() and name.isprintable()):  # no id is so, and a database need not take it
+    if not (name.isascii() and name.isprintable()):  # ids are printable ASCII, and a database may refuse other text
         raise NotFound(f"no campaign {name!a}", "See `aar list`")
     found = session.scalars(query.where(Campaign.id.startswith(name, autoescape=True)).limit(5)).all()
     exact = [campaign for campaign in found if campaign.id == name]

@@ -53,7 +53,7 @@ def edit_post(
 
     Raises:
         NotFound: no such post, campaign, researcher or figure.
-        Forbidden: somebody else's post, or the scorer's.
+        Forbidden: another author's post, or the scorer's.
         UsageError: an empty or too long text, an unknown family, a limit on figures, or a retracted post; nothing is
             stored.
     """
@@ -106,7 +106,7 @@ def retract(
 
     Raises:
         NotFound: no such post or comment, campaign or researcher.
-        Forbidden: somebody else's, or the scorer's.
+        Forbidden: another author's text, or the scorer's.
         UsageError: an empty or too long reason.
     """
     why = validate_text("reason", reason, MAX_REASON, one_line=True)

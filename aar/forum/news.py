@@ -34,8 +34,8 @@ _KINDS = (
 )
 _TITLE, _COMMENT = 120, 160
 _EVENTS = cast(Table, EventRecord.__table__).c
-# A Core statement: every turn of every researcher asks, mostly for nothing. It is sorted here, for asked to sort SQLite
-# goes through all events since the last time, of the whole team, instead of looking the few kinds up.
+# A Core statement: every turn of every researcher runs it, mostly without a result. It is sorted here, because with a
+# sort SQLite reads all events of the whole team since the last time, instead of finding the few kinds by index.
 _SINCE = select(_EVENTS.id, _EVENTS.researcher_id, _EVENTS.payload).where(
     _EVENTS.campaign_id == bindparam("campaign"),
     _EVENTS.id > bindparam("after"),
@@ -111,7 +111,7 @@ class _NewsBuilder:
         self.human_messages: list[str] = []
         self.mentions: list[str] = []
         self._own_name = self._names.get(reader, "")
-        self._told: set[tuple[int, int | None]] = set()  # a mention comes after its text, so it is met first here
+        self._told: set[tuple[int, int | None]] = set()  # a mention comes after its text, so it is read first here
 
     def tell(self, actor: str | None, payload: dict[str, Any]) -> None:
         if payload["kind"] == "control_requested":
@@ -167,7 +167,7 @@ class _NewsBuilder:
             to = "you" if whom else "every researcher"
             self.human_messages.append(f"{asked['by']}, a person, wrote to {to}:\n{asked['argument']}")
         elif asked["command"] == "redirect":
-            lead = f"{asked['by']}, a person, gives you a new direction in the place of your first one:"
+            lead = f"{asked['by']}, a person, gives you a new direction instead of your first one:"
             self.human_messages.append(f"{lead}\n{asked['argument']}")
 
     def _score(self, actor: str | None, happened: SubmissionMeasured) -> None:

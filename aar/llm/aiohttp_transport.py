@@ -56,7 +56,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         """
         session = self._session or await self._opened()
         bounds: dict[str, float | None] = request.extensions.get("timeout", {})
-        # To connect is all that comes before: the name, a proxy's leave, the certificate.
+        # Connecting includes everything before: the name, a proxy's permission, the certificate.
         timeout = aiohttp.ClientTimeout(total=None, connect=bounds.get("connect"), sock_read=bounds.get("read"))
         body = _Outgoing(await request.aread(), SEND_STATUS.get())
         try:

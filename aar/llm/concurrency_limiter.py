@@ -120,7 +120,7 @@ class AdaptiveLimiter:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled() and turn.exception() is None:
-                    self.release()  # leave had been given already
+                    self.release()  # the slot had been granted already
                 elif turn in self._waiting:
                     self._waiting.remove(turn)
                 raise
@@ -199,7 +199,7 @@ class AdaptiveLimiter:
         return ServicePausing(f"the service asks for a pause until {until}", "Resume the campaign then")
 
     def _wake(self) -> None:
-        now = self._clock()  # once: a hold that ends between two looks would leave no timer
+        now = self._clock()  # read once: a pause that ends between two reads would leave no timer
         while self._waiting and self._free(now):
             turn = self._waiting.popleft()
             if not turn.done():

@@ -91,7 +91,7 @@ def open_client(service: ModelEndpoint, timeout: float) -> AsyncAnthropic:
         "http_client": anthropic.DefaultAsyncHttpxClient(
             trust_env=not direct,
             timeout=bounds,
-            follow_redirects=False,  # the key and the conversation would go wherever an answer points
+            follow_redirects=False,  # a redirect could send the key and the conversation anywhere
             transport=AiohttpTransport(trust_env=not direct),
         ),
     }

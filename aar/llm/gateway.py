@@ -142,7 +142,7 @@ class Gateway:
             except StreamInterrupted as broken:
                 self.pacer.record_failure()
                 if not broken.usage:
-                    # Nothing of a reply came: the service is as good as away, for all. The call may be billed even so.
+                    # No part of a reply came: count it as an outage for all callers. The call may still be billed.
                     self.watch.record_failure(
                         ModelUnavailable(broken.message, broken.remedy), self.pacer.blocked_seconds
                     )
@@ -212,7 +212,7 @@ class Gateway:
         Return the wait before the next one, None for no more attempts.
         """
         if not refused.retried:
-            self.pacer.record_success()  # it answered, if only to say no
+            self.pacer.record_success()  # it answered, even if with a refusal
             return None
         asked = refused.retry_after or 0.0
         if refused.crowded:
@@ -259,7 +259,7 @@ class Gateway:
             if not assembly.complete:
                 raise broken(f"connection to {url} lost: {cause_of(error)}") from error
         except (httpx2.HTTPError, ValueError) as error:
-            if not assembly.complete:  # what comes after a reply's end cannot undo it
+            if not assembly.complete:  # later content cannot undo a complete reply
                 raise broken(f"stream from {url} broke: {cause_of(error)}") from error
         if not assembly.complete:
             raise broken(f"stream from {url} ended early")

@@ -41,7 +41,7 @@ def _names(entry: str, asked: SplitResult) -> bool:
         return False
     if named.path:
         return False
-    # A scheme's own port is the same as none, and a port is never the scheme's own where no scheme is named.
+    # A scheme's default port equals no port. Without a scheme no port is a default.
     wanted, there = (
         None if each == _PORTS.get(own) else each for each, own in ((port, scheme), (asked.port, asked.scheme))
     )

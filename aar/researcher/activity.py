@@ -25,7 +25,7 @@ def update_activity(session: Session, researcher_id: str, events: Sequence[AnyEv
     begun = [(line, _state(event)) for event in events if (line := _line(event))]
     if begun:
         doing, state = begun[-1]
-        # A model may write what no database keeps as text.
+        # A model may write characters that no database stores as text.
         kept = doing[:_LONGEST].replace("\0", "").encode("utf-8", "replace").decode()
         row = {"who": researcher_id, "doing": kept, "state": state}
         session.connection().execute(_UPDATE, row)

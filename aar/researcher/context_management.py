@@ -52,7 +52,7 @@ async def limit_context(ctx: ResearcherContext, journal: ConversationLog, *, now
     served = service_manages_context(ctx)
     bound = _SERVED_SLACK * ctx.context_tokens if served else ctx.context_tokens
     if now or size > bound:
-        await journal.flush()  # to read the notebook may take a new sandbox
+        await journal.flush()  # reading the notebook may need a new sandbox
         kept = talk.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
         content = [text_block(OPENING), text_block(handover_notice(await _notebook(ctx)))]
         reason = now or f"over {ctx.context_tokens} tokens"

@@ -156,8 +156,10 @@ class Conversation:
         void = is_empty_turn(event, content)
         self.void = void
         grows = void or (self.messages and self.messages[-1]["role"] == "assistant")
-        # A message that grows is counted anew as a whole: the bound must never be below the truth.
-        counted = event.prompt_tokens and not event.fallback  # another model counts otherwise, and sees no reasoning
+        # A message that grows is counted again as a whole: the bound must never be too low.
+        counted = (
+            event.prompt_tokens and not event.fallback
+        )  # another model counts differently, and receives no reasoning
         self._counted = len(self.messages) - bool(grows) if counted else 0
         if void:
             self._add_user_content(
@@ -197,7 +199,7 @@ class Conversation:
         """
         content = self.messages[-1]["content"]
         summaries = [index for index, block in enumerate(content) if _compacted(block)]
-        # A call ahead of the summary, which no service makes, would lose its result's counterpart.
+        # A call before the summary (no service makes one) would leave its result without a call.
         called_before = summaries and any(block.get("type") == "tool_use" for block in content[: summaries[-1]])
         if summaries and not called_before and len(self.messages) > 2:
             self.messages = [self.messages[0], {"role": "assistant", "content": content[summaries[-1] :]}]
@@ -219,7 +221,7 @@ class Conversation:
     def _reset(self, event: ContextReset) -> None:
         starts = [index for index, message in enumerate(self.messages) if message["role"] == "assistant"]
         kept = self.messages[starts[-event.kept_turns] :] if event.kept_turns else []
-        # The last turn's reasoning belongs to the call whose result comes next: it stays whole.
+        # The last turn's reasoning belongs to the call whose result comes next: it stays complete.
         last = starts[-1] - len(self.messages) if starts else 0
         kept = [*without_thinking(kept[:last]), *kept[last:]] if kept else []
         self.messages = [{"role": "user", "content": list(event.content)}, *kept]

@@ -77,7 +77,7 @@ class ConversationLog:
         """
         held = tuple(self._held)
         if held:
-            # Held until then: a transaction that is rolled back leaves it to the next one.
+            # Buffered until then: after a rollback the next transaction writes it.
             on_commit(session, lambda: self._held.__delitem__(slice(len(held))))
         events = (*held, *events)
         append_events(session, self._campaign_id, events, self._researcher_id)

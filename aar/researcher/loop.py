@@ -59,7 +59,7 @@ async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
         DatabaseError: the log cannot be written; no further work was done.
         StillInUse: leftovers of its earlier sandbox are in use.
     """
-    # A call whose end could not be written down, while the database was away, holds nobody's budget for long.
+    # A call whose end could not be recorded during a database outage must not block the budget for long.
     await ctx.ledger.write_off(ctx.researcher_id)
     journal = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
     try:
@@ -87,7 +87,7 @@ async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
     except (GatewayError, SandboxError, SandboxUnavailable) as error:
         return ResearcherOutcome("failed", str(error))
     finally:
-        # Where it cannot be written, a call that was answered is taken for one whose effect is unknown, and no more.
+        # If this fails, an answered call counts as one with an unknown effect, and no more.
         with anyio.CancelScope(shield=True):
             await best_effort(journal.flush(), log_failure("could not log the last tool results"))
 
@@ -176,7 +176,7 @@ async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, st
         odd: the fault of the last reply; empty if it had none.
     """
     if not odd:
-        # The fallback's good reply says nothing of the model that the next call goes to.
+        # The fallback's good reply proves nothing about the model of the next call.
         if not journal.conversation.by_fallback:
             strain.odd_replies, strain.fell_back = [], False
         return
@@ -221,11 +221,11 @@ async def _next_turn(
         if strain.failed_calls == 0:
             strain.failing_since, strain.paused_before = began, ctx.gateway.pacer.paused_seconds
         strain.failed_calls += 1
-        # The gateway had its patience; only a broken stream, or an answer to somebody else, is worth a new call.
+        # The gateway used its patience; only a broken stream, or replies to other researchers, justify a new call.
         hopeful = isinstance(error, StreamInterrupted) or ctx.gateway.watch.answered_at > began
         if isinstance(error, ServicePausing) or not hopeful:
             raise
-        # Streams that break may each be billed: they are waited for no longer than a service that says no.
+        # Each broken stream may be billed: wait for them no longer than for a service that refuses.
         paused = ctx.gateway.pacer.paused_seconds - strain.paused_before
         away = time.monotonic() - strain.failing_since - paused > ctx.gateway.patience_seconds
         away = away and strain.failed_calls >= _FEWEST_TRIES

@@ -120,7 +120,7 @@ async def _call(
 
     async def wait(tries: int, seconds: float) -> None:
         ctx.resting(seconds > 0)
-        with suppress(DatabaseError):  # nothing depends on whether people see it
+        with suppress(DatabaseError):  # it is only for people
             await journal.record(BlockBegun(request_id=request_id, doing=waiting_line(tries, seconds)))
 
     journal.rhythm.record_call()
@@ -135,14 +135,14 @@ async def _call(
     except StreamInterrupted as error:
         await charge(bill_for_partial_reply(ctx.ledger, request, error, worst), error.message)
         raise
-    except DatabaseError as error:  # while the reply came in, whose progress could not be noted: it is billed
+    except DatabaseError as error:  # while the reply arrived and its progress could not be recorded: it is billed
         await charge(CallBill(worst, unknown=True), error.message)
         raise
     except (AarError, StopRequested) as error:
         await release(str(error) or "pause asked for")
         raise
     except BaseException:
-        # Not written down, it is charged at its worst case: see Ledger.write_off.
+        # An unrecorded call is charged at its worst case: see Ledger.write_off.
         booked = (
             charge(CallBill(worst, unknown=True), "cut off") if flight.sent else release("cut off before it was sent")
         )
@@ -160,7 +160,7 @@ async def _call(
 
     def receive(session: Session) -> Sequence[AnyEvent]:
         if unwritten is not None and not ctx.ledger.is_open_in(session, request_id):
-            raise unwritten  # it was written, and the answer to that got lost: the log has the turn
+            raise unwritten  # it was written, but the confirmation got lost: the log has the turn
         usd = ctx.ledger.settle_in(session, request_id, replace(bill, usage=used), time.monotonic() - started)
         counted = not bill.doubts
         turn = _turn(request_id, taken_in, renamed, used, usd, counted=counted, asked=request.model, own=ctx.model)
@@ -182,7 +182,7 @@ async def _call(
         except Exception as error:
             if error is unwritten:
                 raise
-            # Nothing of it was written; what was paid for is, whatever the reply is like.
+            # Nothing of it was written; its cost is recorded for any reply.
             said = f"the reply could not be recorded: {type(error).__name__}"
             await charge(replace(bill, usage=used), said)
             if isinstance(error, AarError):
@@ -245,7 +245,7 @@ def _turn(
         stop_reason=reply.stop_reason,
         output_tokens=used.output_tokens,
         usd=usd,
-        # Figures that cannot be right bound no later prompt.
+        # Implausible figures must not bound later prompts.
         prompt_tokens=used.tier_tokens if counted else 0,
         cleared_tool_uses=reply.cleared_tool_uses,
         fallback=asked != own,

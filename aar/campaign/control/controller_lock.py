@@ -52,7 +52,7 @@ def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") ->
     """
     holder = holder or controller_id()
     lock_campaign(session, campaign_id)
-    # Read under the lock, and again by the update: two that claim at once never both pass.
+    # Read under the lock, and again by the update: two concurrent claims never both succeed.
     campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
     seen = campaign.controller
     if campaign.state not in RESUMABLE_STATES:

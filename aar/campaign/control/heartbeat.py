@@ -75,7 +75,7 @@ def hold_campaign(database: Database, campaign_id: str) -> Iterator[None]:
         heartbeat.stop()
         try:
             database.write_now(lambda session: controller_lock.cancel_reservation(session, campaign_id))
-        except Exception as error:  # noqa: BLE001 - this process ends, and whose process is no more holds nothing
+        except Exception as error:  # noqa: BLE001 - this process ends, and a dead process holds nothing
             log.warning("could not release the campaign", campaign=campaign_id, error=str(error))
 
 

@@ -106,7 +106,7 @@ class ControlLoop:
             await work()
         except Conflict:
             raise
-        except Exception as error:  # noqa: BLE001 - the hours must be attended to whatever else fails
+        except Exception as error:  # noqa: BLE001 - the time limit must be checked even if another step fails
             self._faults.add_fault(name, error, "tried again", every=_TELL_SECONDS)
 
     async def _record_time(self) -> None:
@@ -129,7 +129,7 @@ class ControlLoop:
             log_low_diversity(session, self._campaign_id, found)
             return found
 
-        # Kept only once it is committed: what a failed write logged was never there.
+        # Store it after the commit only: a failed write logged nothing.
         self._diversity = await self._database.write(write)
 
     async def _handle_requests(self) -> None:

@@ -162,7 +162,7 @@ class Controller:
             await log_faults(self._plan.database, self._campaign_id, self._faults)
         try:
             await retry_write("ending", write, self._faults, seconds=_ENDING_SECONDS)
-        except Exception:  # a campaign without an ending is one whose controller died: the next resume takes it up
+        except Exception:  # without an ending its controller counts as dead: the next resume continues it
             log.exception("could not record the ending", campaign=self._campaign_id, state=ending.state)
 
     async def _outcome(self, research: asyncio.Task[None]) -> CampaignEnding:
@@ -230,7 +230,7 @@ class Controller:
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: read_seconds_run(session, self._campaign_id))
         clock = RunTimer(before, plan.spec.limits.hours)
-        # A service that answered once is away; one that never did may be no service at all.
+        # A service that answered before has an outage; one that never did may have a wrong address.
         patient = await self._ever_answered()
         workshop = open_runtime(plan, self._campaign_id, secret, self.stop, clock, self._faults, patient=patient)
         return clock, await stack.enter_async_context(workshop)
@@ -264,7 +264,7 @@ class Controller:
         await attendance.send_heartbeat()
 
         async def remove() -> object:
-            # Such as the sandbox of a researcher that did not work again since the last pause.
+            # Such as the sandbox of a researcher that has not worked since the last pause.
             return await remove_campaign_sandboxes(plan.backend, self._campaign_id, plan.incidents)
 
         for name, last in (
@@ -272,7 +272,7 @@ class Controller:
             ("incidents", attendance.log_incidents),
             ("forum mirror", workshop.mirror.sync),
         ):
-            # The ending is known; the next start mends what is left undone here.
+            # The ending is known; the next start completes this.
             undone = partial(faults.add_fault, name, then="left for the next start")
             await best_effort(last(), undone, seconds=_SWEEP_SECONDS)
 

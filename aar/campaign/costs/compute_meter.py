@@ -38,5 +38,5 @@ async def meter_compute(ledger: Ledger, database: Database, researcher_id: str, 
             def settle(session: Session, request_id: str = request_id, used: float = used) -> None:
                 ledger.settle_compute_in(session, request_id, used)
 
-            # Not settled, it is charged whole: see Ledger.write_off.
+            # An unsettled slice is charged completely: see Ledger.write_off.
             await best_effort(database.write(settle), log_failure("could not record the use of a sandbox"))

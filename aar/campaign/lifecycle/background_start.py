@@ -113,7 +113,7 @@ async def create_and_start(spec: CampaignSpec, settings: Settings, db: Database)
     Raises:
         AarError: something that the campaign needs is absent; nothing was started.
     """
-    # The address may hold a password: it stays in the environment of the controller.
+    # The address may contain a password: it stays in the environment of the controller.
     plan = await run_preflight(spec.model_copy(update={"database": db.url}), settings)
     try:
         campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))

@@ -101,7 +101,7 @@ class SandboxProvider:
         )
         for each in left:
             told = SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail)
-            # The database's trouble shows where an outcome is written.
+            # Database errors are handled where an outcome is written.
             await best_effort(self._log(told), log_failure("could not log an incident"))
 
     async def _opened(self) -> None:
@@ -109,7 +109,7 @@ class SandboxProvider:
         try:
             self._sandbox = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # Half-made it could not be found again; whole, `close` ends it.
+            # A half-made sandbox could not be found again; `close` ends a complete one.
             with contextlib.suppress(Exception):
                 self._sandbox = await opening
             raise

@@ -103,7 +103,7 @@ class ResearcherSupervisor:
                 if time.monotonic() - begun >= HEALTHY_SECONDS:
                     patience.reset()
                 pause = patience.next_delay(error, foreseen=True)
-                if pause is None:  # it goes on where a person makes room, so it has not failed
+                if pause is None:  # it continues once an operator makes room, so it has not failed
                     return ResearcherOutcome("limit", str(find_disk_full(error) or error))
                 self._workshop.faults.add_fault(self._view.name, error, f"started again in {pause:g} s")
                 await self._put_away()
@@ -161,10 +161,10 @@ class ResearcherSupervisor:
                     raise
                 log.exception("researcher's loop died", researcher=self._view.id)
                 cause = f"{type(error).__name__}: {error}"
-                # Whatever it was, it must not happen again and again, neither here nor after a resume.
+                # No error may repeat for ever, neither here nor after a resume.
                 try:
                     await answer_interrupted_calls(self._context(keeper), type(error).__name__)
-                except Exception:  # the next loop meets the same, and is counted
+                except Exception:  # the next loop meets the same error, and is counted
                     log.exception("could not answer the calls under way", researcher=self._view.id)
                 if restart < _RESTARTS:
                     await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
@@ -193,7 +193,7 @@ class ResearcherSupervisor:
             parallel_runs=workshop.scorer.parallel,
             stopping=self._signal.event,
             limits=workshop.ledger.limits,
-            # Nothing beyond what the model can write is asked for, or set aside in the ledger.
+            # Never request, or reserve in the ledger, more than the model can write.
             max_output_tokens=min(asked.max_output_tokens, able.max_tokens or asked.max_output_tokens),
             capabilities=able,
             options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),

@@ -166,7 +166,7 @@ async def _write_off(ledger: Ledger) -> None:
         try:
             if left := await ledger.write_off():
                 log.warning("reservations were left open; they are charged at their worst case", reservations=left)
-        except Exception as error:  # noqa: BLE001 - the ending is known; the next controller takes up what is left
+        except Exception as error:  # noqa: BLE001 - the ending is known; the next controller handles the rest
             log.warning("could not charge the open reservations", error=str(error))
 
 

@@ -68,7 +68,7 @@ async def prune_sandboxes(database: Database, settings: Settings, *, unknown_too
         return unknown_too if run is None else not run
 
     swept = await inventory.prune(abandoned)
-    # What may still run keeps its folders, though its backend does not answer now.
+    # A sandbox that may still run retains its folders, even if its backend does not answer now.
     known = await asyncio.to_thread(inventory.campaigns_with_sandboxes)
     for campaign_id, run in (await database.read(controlled_campaigns)).items():
         scoring = settings.campaign_dir(campaign_id) / SCORING_FOLDER

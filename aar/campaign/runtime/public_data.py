@@ -77,7 +77,7 @@ def prepare_public_data_here(problem: Problem, home: Path) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         task = problem.prepare(domain, Stage.RESEARCH, _RESEARCH_SPLIT, scratch)
-        # The hidden half is of no use to anybody here; what cannot be removed is in a folder that no sandbox sees.
+        # The hidden half is not needed here. A part that cannot be removed is in a folder that no sandbox sees.
         shutil.rmtree(task.hidden, ignore_errors=True)
         task.public.rename(target)
     shutil.rmtree(home / "preparing", ignore_errors=True)

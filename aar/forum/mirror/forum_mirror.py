@@ -80,7 +80,7 @@ class ForumMirror:
                     written += self._write_index(session) + self._write_mentions(session)
                 written += self._write_claims(session)
         except OSError as error:
-            self._cursor = None  # the next call looks at every file again
+            self._cursor = None  # the next call checks every file again
             raise SetupError(
                 f"cannot write the forum's files at {self._posts.parent}: {error.strerror or error}",
                 "Free some space, or set AAR_HOME to a writable folder",
@@ -150,7 +150,7 @@ class ForumMirror:
         return _replace(self._folder / "CLAIMS.md", claims_page(claims))
 
     def _write_mentions(self, session: Session) -> bool:
-        # spelt out, not bound: only so do databases know that the index of mentions holds them all
+        # literal, not bound: databases need this to know that the index of mentions covers them
         query = select(EventRecord.at, EventRecord.payload).where(
             EventRecord.campaign_id == self._campaign_id, EventRecord.kind == literal_column("'researchers_mentioned'")
         )

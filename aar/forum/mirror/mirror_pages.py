@@ -63,9 +63,9 @@ def index_page(total: int, pinned: Sequence[PostView], top: Sequence[PostView], 
     parts = [
         "# The forum",
         f"{total} posts, one file each under `posts/`, named by number and title, with their comments and votes. "
-        "Quoted lines (`> `) are the authors' own words; unquoted lines are the forum's. The files are read-only and "
-        "kept up to date; search them with `grep -ri WORD posts/`. `CLAIMS.md` says who works on what, "
-        "`MENTIONS.md` who speaks to whom; what posts show lies under `figures/`.",
+        "Quoted lines (`> `) are the authors' text; unquoted lines are the forum's. The files are read-only and "
+        "up to date; search them with `grep -ri WORD posts/`. `CLAIMS.md` lists the active claims, "
+        "`MENTIONS.md` the mentions; the figures of posts are under `figures/`.",
     ]
     if pinned:
         parts += ["## Pinned", "\n".join(map(_entry, pinned))]

@@ -20,7 +20,7 @@ _MOST = 20
 _ALL_FROM = 200
 """Above this many numbers all of the campaign are read, because databases limit the number of bound values."""
 
-# Built once, of tables: every look at the forum asks them
+# Built once, of tables: every view of the forum runs them
 _SUBMISSIONS, _POSTS = Submission.__table__.c, Post.__table__.c
 _ALL_SUBMISSIONS = select(
     _SUBMISSIONS.number, _SUBMISSIONS.state, _SUBMISSIONS.status, _SUBMISSIONS.disqualified

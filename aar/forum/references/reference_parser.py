@@ -45,7 +45,7 @@ def find_references(kind: str, texts: Iterable[str]) -> list[str]:
     """Return the references of one kind (a group of ``REFERENCE``), in order, each once."""
     found: dict[str, None] = {}
     for text in texts:
-        # the cheap looks come first: most texts name nothing, and parsing them would cost a millisecond each
+        # the cheap checks come first: most texts have no references, and parsing costs a millisecond each
         if _SIGNS[kind].search(text) and REFERENCE.search(text):
             found |= dict.fromkeys(each[kind] for each in REFERENCE.finditer(strip_code(text)) if each[kind])
     return list(found)

@@ -20,7 +20,7 @@ from aar.text.sanitize import clean_line
 
 _MAX_WORDS = 24
 
-# CROSS JOIN keeps SQLite from looking each row of a campaign up in the index, one by one
+# CROSS JOIN prevents that SQLite searches the index for each row of a campaign, one by one
 _FTS5 = """
     SELECT post_id FROM (
         SELECT p.id AS post_id, bm25(post_search, 4.0, 1.0) AS distance

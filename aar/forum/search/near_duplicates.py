@@ -78,7 +78,7 @@ def similar_posts(
     own = _words(title, body)
     terms = Counter(own)
     rows = _candidates(session, campaign_id, terms, other_than)
-    # most posts say something new: a look without taking texts apart properly finds that out
+    # most posts are new: a cheap check without proper parsing detects that
     distinct = frozenset(terms)
     likely = [_shared(distinct, row) >= _SHARED for row in rows]
     if not any(likely):

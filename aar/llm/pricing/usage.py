@@ -273,7 +273,7 @@ def _grow(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
         searches = seen.setdefault("server_tool_use", {})
         shrank |= _grow_figures(searches, told["server_tool_use"], ("web_search_requests",))
     for name in _TERMS:
-        # The dearer of two words stays: what is unusual was said for a reason.
+        # The dearer of two values stays: an unusual value was sent for a reason.
         if name in told and (name not in seen or told[name] not in _USUAL[name]):
             seen[name] = told[name]
     if "iterations" in told:

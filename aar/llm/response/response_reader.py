@@ -77,7 +77,7 @@ class ResponseReader:
         headers, body = response.headers, _Body(response.aiter_bytes())
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         begins = await body.begin()
-        # What it is shows in what comes: a proxy may give a stream another type.
+        # The content decides: a proxy may give a stream another type.
         if begins == b"{" or not (kind in ("", "text/event-stream") or _BEGINS_STREAM.match(body.head.lstrip())):
             await self._whole(body, kind, headers, json_like=begins == b"{")
             return
@@ -112,7 +112,7 @@ class ResponseReader:
                     assembly.accept_event(event)
                 if self._progress is not None and kind == "content_block_start":
                     await self._progress(event["content_block"])
-            # Now and then is enough: to move a deadline costs as much as to read an event.
+            # Move the deadline only sometimes: that costs as much as reading an event.
             if time.monotonic() - heard > self._often and assembly.size > size:
                 heard, size = time.monotonic(), assembly.size
                 watch.deadline = anyio.current_time() + self._timeout

@@ -68,7 +68,7 @@ def parse_lenient_json(text: bytes) -> Any:
         return from_json(text)
     except ValueError:
         try:
-            return json.loads(text)  # takes half characters, which a pair cut in two leaves
+            return json.loads(text)  # accepts half characters, left by a split pair
         except RecursionError as error:
             raise ValueError("it is nested too deeply") from error
 

@@ -14,8 +14,8 @@ _STATE = "/tmp/.aar-shell"  # noqa: S108 - inside the sandbox
 _LONGEST_ARGUMENT = 100_000
 OUTPUT_LIMIT = 1024 * 1024
 
-# Each call is its own process tree, so that its time limit kills all of it and nothing else; what a session would
-# carry over is saved when the call ends, however it ends, short of a kill.
+# Each call is its own process tree, so that its time limit kills all of it and nothing else. The state of a session is
+# saved when the call ends in any way except a kill.
 _SESSION = r"""
 __aar=%(state)s
 if [ -r "$__aar/env" ]; then unset $(compgen -e); . "$__aar/env"; fi

@@ -195,7 +195,8 @@ class EditPostInput(ToolInput):
 class ClaimInput(ToolInput):
     """Claim the topic of your work for the next hours, or end a claim of yours.
 
-    A claim lets others choose another topic. /forum/CLAIMS.md lists the claims of others. The same topic again changes the claim's end.
+    A claim lets others choose another topic. /forum/CLAIMS.md lists the claims of others. The same topic again changes
+    the claim's end.
     """
 
     topic: str | None = Field(default=None, min_length=1, description="One line: the idea that you work on.")
