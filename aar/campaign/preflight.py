@@ -84,7 +84,7 @@ def _check_gpus(wanted: int) -> None:
     most = Leases().researcher_gpus if wanted else 0
     if wanted > most:
         raise UsageError(
-            f"sandbox.gpus asks for {wanted} GPUs for each researcher, this machine can give {most}",
+            f"sandbox.gpus is too high: got {wanted} per researcher, expected at most {most}",
             "Lower sandbox.gpus, or check the driver with nvidia-smi",
         )
 
