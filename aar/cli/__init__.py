@@ -1,4 +1,4 @@
-"""The command line: parse, call, render. Nothing is decided here.
+"""The command line of ``aar``: its entry point. Commands parse, call and render; they decide nothing.
 
 Commands import what they need when they run, so that ``aar --help`` and shell completion stay quick.
 """
@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point of ``aar``."""
+    """Run the command line."""
     from aar.cli.output import streams
     from aar.redaction import install_excepthook
 

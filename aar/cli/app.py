@@ -1,4 +1,4 @@
-"""The commands of ``aar`` by name."""
+"""The root of the command line: the table of all ``aar`` commands, and the options before a command."""
 
 from __future__ import annotations
 
@@ -6,19 +6,58 @@ from typing import Annotated
 
 import typer
 
-from aar.cli import doctor, mcp, sandbox, serve
-from aar.cli.campaign import costs, events, report, spec, status, steering, transcript
-from aar.cli.error_handling import CommandGroup
-from aar.cli.forum import posts
-from aar.cli.problem import commands
-from aar.cli.running import start
-from aar.cli.submissions import audit, leaderboard, listing
+from aar import __version__
+from aar.cli.lazy_group import LazyGroup, panel_entries
 
-_RUN, _READ, _PARTS = "Run a campaign", "Look at a campaign", "Parts"
+
+class RootGroup(LazyGroup):
+    """The commands of ``aar``, in the order of the help."""
+
+    package = "aar.cli"
+    entries = (
+        *panel_entries(
+            "Run a campaign",
+            ("start", "running.start:start", "Run a campaign from SPEC, or a quick one of a few minutes."),
+            ("resume", "running.start:resume", "Resume a paused or interrupted campaign."),
+            ("pause", "campaign.steering:pause", "Pause a campaign, or one researcher."),
+            ("stop", "campaign.steering:stop", "End a campaign, or one researcher, for good."),
+            ("message", "campaign.steering:message", "Send a message to one researcher, or to all."),
+            ("redirect", "campaign.steering:redirect", "Give a researcher a new direction."),
+            ("limits", "campaign.steering:limits", "Change a campaign's limits, also while it runs."),
+            ("team", "campaign.team:app", "Add researchers to a campaign, or remove them."),
+        ),
+        *panel_entries(
+            "Inspect a campaign",
+            ("list", "campaign.campaign_list:list_", "List campaigns, newest first."),
+            ("status", "campaign.status:status", "Show the state of a campaign and its team."),
+            ("leaderboard", "submissions.leaderboard:leaderboard", "Show measured submissions, best first."),
+            ("submissions", "submissions.listing:submissions", "List submissions, or show one with its code."),
+            ("costs", "campaign.costs:costs", "Show dollars, tokens by kind and hours worked."),
+            (
+                "transcript",
+                "campaign.transcript:transcript",
+                "Print a researcher's messages, thoughts and tool calls.",
+            ),
+            ("events", "campaign.events:events", "Print the event log, or follow it."),
+            ("report", "campaign.report:report", "Write the report as one HTML file."),
+            ("serve", "serve:serve", "Serve the pages and the API until Ctrl-C."),
+            ("forum", "forum.posts:app", "Read and search the forum, or write to it as a person."),
+            ("audit", "submissions.audit:app", "Inspect a submission; confirm, disqualify or reinstate it."),
+        ),
+        *panel_entries(
+            "Set up",
+            ("doctor", "doctor:doctor", "Check this machine, and list what to install."),
+            ("spec", "campaign.spec:app", "Write and check a campaign's spec."),
+            ("problem", "problem.commands:app", "List, show, validate, measure and attack problems."),
+            ("sandbox", "sandbox:app", "Build the sandbox image; list, inspect and remove sandboxes."),
+            ("mcp", "mcp:app", "Join a campaign with Claude Code or any MCP client."),
+        ),
+    )
+
 
 app = typer.Typer(
     name="aar",
-    cls=CommandGroup,
+    cls=RootGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -30,8 +69,6 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from aar import __version__
-
         print(f"aar {__version__}")
         raise typer.Exit
 
@@ -43,30 +80,3 @@ def _root(
     ] = False,
 ) -> None:
     """Options that stand before the command."""
-
-
-for name, function, panel in (
-    ("start", start.start, _RUN),
-    ("resume", start.resume, _RUN),
-    ("pause", status.pause, _RUN),
-    ("stop", status.stop, _RUN),
-    ("message", steering.message, _RUN),
-    ("redirect", steering.redirect, _RUN),
-    ("limits", steering.limits, _RUN),
-    ("list", status.list_, _READ),
-    ("status", status.status, _READ),
-    ("leaderboard", leaderboard.leaderboard, _READ),
-    ("submissions", listing.submissions, _READ),
-    ("costs", costs.costs, _READ),
-    ("transcript", transcript.transcript, _READ),
-    ("events", events.events, _READ),
-    ("report", report.report, _READ),
-    ("serve", serve.serve, _READ),
-    ("doctor", doctor.doctor, _PARTS),
-):
-    app.command(name, rich_help_panel=panel)(function)
-app.add_typer(steering.team, name="team", rich_help_panel=_RUN)
-app.add_typer(posts.app, name="forum", rich_help_panel=_READ)
-app.add_typer(audit.app, name="audit", rich_help_panel=_READ)
-for group, group_name in ((spec.app, "spec"), (commands.app, "problem"), (sandbox.app, "sandbox"), (mcp.app, "mcp")):
-    app.add_typer(group, name=group_name, rich_help_panel=_PARTS)

@@ -1,15 +1,19 @@
-"""Who sits at this terminal."""
+"""The name of the person at this terminal, and the login link printed for them."""
 
 from __future__ import annotations
 
+import getpass
+import re
+
+from aar.auth.login_links import LOGIN_LINK_SECONDS
+from aar.errors import UsageError
+
 
 def author_name(name: str | None = None) -> str:
-    """The name a person writes under: ``human:ana``; their login where they give none. Raises UsageError."""
-    import getpass
-    import re
+    """Return a person's author name, such as ``human:ana``; their login by default.
 
-    from aar.errors import UsageError
-
+    Raises UsageError.
+    """
     if name is None:
         try:
             name = getpass.getuser()
@@ -22,12 +26,10 @@ def author_name(name: str | None = None) -> str:
 
 
 def login_line(address: str, path: str) -> str:
-    """What to say of an address that logs the person at this terminal in."""
-    from aar.auth.login_links import LOGIN_LINK_SECONDS
-
+    """Return the printed line for an address that logs this person in."""
     return f"{address}{path}  logs you in, once, within {LOGIN_LINK_SECONDS // 60} minutes"
 
 
 def login_name() -> str:
-    """The name that such a login is under."""
+    """Return this person's name for such a login."""
     return author_name().removeprefix("human:")

@@ -1,4 +1,4 @@
-"""Running a campaign from a process of one's own: signals, the report at the end, and clean hands."""
+"""Run a campaign in this process: signals, the report at the end, clean-up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def run_campaign(
     companions: Sequence[CampaignCompanion] = (),
     on_hangup: Callable[[], None] = lambda: None,
 ) -> CampaignEnding:
-    """Run a written campaign to its end in this process, and write its report.
+    """Run a created campaign to its end in this process, and write its report.
 
     The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; either way ``aar resume`` goes on. So
     does a terminal that hangs up, however often that is told, unless hangups are ignored (nohup).
@@ -60,7 +60,7 @@ async def run_campaign(
 
 
 def _report(plan: CampaignPlan, campaign_id: str) -> None:
-    """Write the report; where that cannot be done the campaign has ended as it did all the same."""
+    """Write the report; a failure does not change how the campaign ended."""
     snapshots = SnapshotStore(plan.settings.campaign_dir(campaign_id) / "snapshots")
     try:
         write_report(plan.database, campaign_id, report_path(plan, campaign_id), snapshots=snapshots)
@@ -69,7 +69,7 @@ def _report(plan: CampaignPlan, campaign_id: str) -> None:
 
 
 def report_path(plan: CampaignPlan, campaign_id: str) -> Path:
-    """Where a campaign's report is written."""
+    """Return the path of a campaign's report."""
     return plan.settings.campaign_dir(campaign_id) / "report.html"
 
 

@@ -1,15 +1,18 @@
-"""``aar doctor``: what works on this machine, and what to install for the rest."""
+"""``aar doctor``: check this machine, and name what to install."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
+from aar.cli.context import load_settings
+from aar.cli.doctor_checks import CheckResult, run_doctor_checks
 from aar.cli.options import DatabaseOption, JsonFlag
-
-if TYPE_CHECKING:
-    from aar.cli.doctor_checks import CheckResult
+from aar.cli.output.formatting import clean_text
+from aar.cli.output.printing import make_console, print_json, to_json_value
 
 
 def doctor(
@@ -21,16 +24,10 @@ def doctor(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Say what works here, and what to install for the rest.
+    """Check this machine, and list what to install.
 
     Exits with 3 when something is missing that every campaign needs.
     """
-    import asyncio
-
-    from aar.cli.context import load_settings
-    from aar.cli.doctor_checks import run_doctor_checks
-    from aar.cli.output.printing import print_json, to_json_value
-
     findings = asyncio.run(run_doctor_checks(load_settings(database), only or []))
     fit = all(finding.ok or not finding.needed for finding in findings)
     if json:
@@ -41,11 +38,6 @@ def doctor(
 
 
 def _print(findings: list[CheckResult], fit: bool) -> None:
-    from rich.text import Text
-
-    from aar.cli.output.formatting import clean_text
-    from aar.cli.output.printing import make_console
-
     out = make_console()
     width = max(len(finding.name) for finding in findings)
     for finding in findings:

@@ -1,4 +1,4 @@
-"""The checks behind ``aar doctor``: each looks, changes nothing, and says what would help."""
+"""The checks of ``aar doctor``: they change nothing, and name a remedy."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from aar.campaign.model_assignment import CLAUDE_MODEL
 from aar.errors import AarError, UsageError
+from aar.llm.pricing.price_book import PriceBook
+from aar.problems.plugin_calls import call_plugin
+from aar.problems.registry import find_problem, installed_problems
+from aar.readmodels.formatting import OFFLINE_LABEL
+from aar.sandbox.backends import list_availability
 from aar.settings import Settings
+from aar.store import open_database
+from aar.store.engine import display_url, parse_url
 
 _FREE_GIB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found.
+    """The result of one check.
 
     Args:
         name: of the check; several findings may share it.
@@ -45,7 +53,7 @@ _Check = Callable[[Settings], Awaitable[list[CheckResult]]]
 
 
 async def run_doctor_checks(settings: Settings, only: Sequence[str]) -> list[CheckResult]:
-    """Run the checks named, or all, one after the other.
+    """Run the named checks, or all, one after the other.
 
     Raises:
         UsageError: no check of that name.
@@ -88,9 +96,6 @@ async def _database(settings: Settings) -> list[CheckResult]:
 
 
 def _open_and_close(url: str) -> CheckResult:
-    from aar.store import open_database
-    from aar.store.engine import display_url, parse_url
-
     try:
         parsed = parse_url(url)
         shown = display_url(parsed)
@@ -103,8 +108,6 @@ def _open_and_close(url: str) -> CheckResult:
 
 
 async def _sandbox(_settings: Settings) -> list[CheckResult]:
-    from aar.sandbox.backends import list_availability
-
     found = [
         CheckResult(name, state.ok, False, state.detail, state.remedy, tuple(state.notes))
         for name, state in (await list_availability()).items()
@@ -116,9 +119,6 @@ async def _sandbox(_settings: Settings) -> list[CheckResult]:
 
 
 async def _problem(_settings: Settings) -> list[CheckResult]:
-    from aar.problems.plugin_calls import call_plugin
-    from aar.problems.registry import find_problem, installed_problems
-
     found: list[CheckResult] = []
     for each in installed_problems():
         try:
@@ -132,10 +132,6 @@ async def _problem(_settings: Settings) -> list[CheckResult]:
 
 
 async def _model(settings: Settings) -> list[CheckResult]:
-    from aar.campaign.model_assignment import CLAUDE_MODEL
-    from aar.llm.pricing.price_book import PriceBook
-    from aar.readmodels.formatting import OFFLINE_LABEL
-
     key = settings.claude_key
     has_key = key is not None and bool(key.get_secret_value().strip())
     price = await anyio.to_thread.run_sync(PriceBook().price, CLAUDE_MODEL)

@@ -1,4 +1,4 @@
-"""Groups of commands: a user's mistake ends in one line and a remedy, never in a traceback.
+"""Command groups that print a user's mistake as one line and a remedy, without a traceback.
 
 Help is plain text: drawing it with rich would load a Markdown parser and a syntax highlighter first, half a second of
 every ``aar --help``.
@@ -23,7 +23,10 @@ class CommandGroup(TyperGroup):
     """A command group whose commands may raise ``AarError``."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; an error becomes ``error: ...`` and ``→ remedy`` on standard error, with its exit code."""
+        """Run the command, and print its error, if any, on standard error.
+
+        Prints ``error: ...`` and ``→ remedy``, and exits with the error's exit code.
+        """
         from aar.cli.output.log_setup import log_to_stderr  # nothing that ``--help`` waits for
 
         log_to_stderr(os.environ.get("AAR_LOG_LEVEL", ""))
@@ -53,7 +56,7 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(full.exit_code) from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The commands in help, under the headings that they were registered with."""
+        """Write the commands into help, under the headings they are registered with."""
         panels: dict[str, list[tuple[str, str]]] = {}
         names = self.list_commands(ctx)
         width = formatter.width - 6 - max(map(len, names), default=0)
@@ -69,7 +72,7 @@ class CommandGroup(TyperGroup):
 
 
 def print_error(error: AarError) -> None:
-    """Print an error the way all commands do."""
+    """Print an error and its remedy on standard error."""
     from aar.cli.output.formatting import clean_text
 
     sys.stdout.flush()

@@ -1,13 +1,21 @@
-"""``aar mcp``: let Claude Code, or any MCP client, join a campaign as a researcher or watch it."""
+"""``aar mcp``: let Claude Code or any MCP client join a campaign or watch it."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+from shlex import quote
 from typing import Annotated
 
 import typer
 
+from aar.campaign.external_researchers import invite_researcher, revoke_token
+from aar.cli.campaign_options import LATEST, CampaignOption
+from aar.cli.context import open_context
 from aar.cli.error_handling import CommandGroup
-from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
+from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.printing import print_json
+from aar.web.mcp import require_sdk
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -35,10 +43,6 @@ def mcp(
     """Serve one client on standard input and output, unless a command follows."""
     if ctx.invoked_subcommand is not None:
         return
-    import asyncio
-
-    from aar.cli.context import open_context
-    from aar.web.mcp import require_sdk
 
     require_sdk()
     from aar.web.mcp.stdio import serve_stdio
@@ -61,12 +65,6 @@ def invite_(
 
     Inviting the same name again gives it a new token; the old one ends.
     """
-    import os
-
-    from aar.campaign.external_researchers import invite_researcher
-    from aar.cli.context import open_context
-    from aar.cli.output.printing import print_json
-
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
@@ -85,9 +83,10 @@ def invite_(
 
 
 def connection_commands(address: str, token: str, *, home: str) -> dict[str, str]:
-    """The commands that add a campaign to Claude Code, by transport; ``home`` is AAR_HOME where that is set."""
-    from shlex import quote
+    """Return the commands that add a campaign to Claude Code, by transport.
 
+    ``home`` is the value of AAR_HOME, or empty where it is not set.
+    """
     elsewhere = f" --env {quote(f'AAR_HOME={home}')}" if home else ""
     return {
         "http": f'claude mcp add --transport http aar {address} --header "Authorization: Bearer {token}"',
@@ -97,10 +96,7 @@ def connection_commands(address: str, token: str, *, home: str) -> dict[str, str
 
 @app.command("revoke")
 def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOption = None) -> None:
-    """End an outside researcher's token; what it wrote and handed in stays."""
-    from aar.campaign.external_researchers import revoke_token
-    from aar.cli.context import open_context
-
+    """Revoke an outside researcher's token; its posts and submissions stay."""
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:

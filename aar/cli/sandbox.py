@@ -1,19 +1,27 @@
-"""``aar sandbox``: the image, and the sandboxes that exist on this machine."""
+"""``aar sandbox``: build the image; list, inspect and remove this machine's sandboxes."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from typing import Annotated
 
 import typer
 
 from aar.cli.error_handling import CommandGroup
 from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, format_duration
+from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
+from aar.cli.sandbox_inventory import campaigns_alive, sort_by_name
+from aar.cli.sandbox_inventory import prune_sandboxes as remove
+from aar.sandbox.images.build import build_image as make
+from aar.sandbox.inventory import list_sandboxes, shell_command
 
 app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Sandboxes: build the image, list, look into, and remove them.",
+    help="Build the sandbox image; list, inspect and remove sandboxes.",
 )
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="As `aar sandbox list` shows it, such as k3v9qd-r1.")]
@@ -26,12 +34,6 @@ def build(
     json: JsonFlag = False,
 ) -> None:
     """Build the Docker image that sandboxes run from."""
-    import asyncio
-
-    from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import make_console, print_json
-    from aar.sandbox.images.build import build_image as make
-
     progress = make_console(stderr=True)
 
     def say(line: str) -> None:
@@ -47,14 +49,7 @@ def build(
 
 @app.command("list")
 def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
-    """List the sandboxes on this machine, and whose they are."""
-    import asyncio
-
-    from aar.cli.output.formatting import format_duration
-    from aar.cli.output.printing import make_table, print_json, print_table, to_json_value
-    from aar.cli.sandbox_inventory import campaigns_alive, sort_by_name
-    from aar.sandbox.inventory import list_sandboxes
-
+    """List the sandboxes on this machine, with their campaigns."""
     campaigns = campaigns_alive(database)
     rows = sort_by_name(asyncio.run(list_sandboxes()))
     if json:
@@ -70,14 +65,7 @@ def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
 
 @app.command()
 def stats(json: JsonFlag = False) -> None:
-    """Show what each sandbox uses now: memory, processes, CPU time, workspace."""
-    import asyncio
-
-    from aar.cli.output.formatting import format_duration
-    from aar.cli.output.printing import make_table, print_json, print_table
-    from aar.cli.sandbox_inventory import sort_by_name
-    from aar.sandbox.inventory import list_sandboxes
-
+    """Show the memory, processes, CPU time and workspace size of each sandbox."""
     rows = sort_by_name(asyncio.run(list_sandboxes()))
     if json:
         print_json(rows)
@@ -106,16 +94,10 @@ def prune(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Remove sandboxes that no running campaign uses, and what scoring runs left.
+    """Remove sandboxes that no running campaign uses, and leftovers of scoring runs.
 
     Workspaces of researchers stay, and so does every sandbox of a campaign whose controller is alive.
     """
-    import asyncio
-
-    from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import print_json
-    from aar.cli.sandbox_inventory import prune_sandboxes as remove
-
     swept = asyncio.run(remove(database, unknown_too=everything))
     if json:
         print_json({"removed": swept.removed, "left": swept.left})
@@ -131,11 +113,6 @@ def prune(
 
 @app.command()
 def shell(name: _Name) -> None:
-    """Open a shell in a running sandbox, to look around."""
-    import asyncio
-    import os
-
-    from aar.sandbox.inventory import shell_command
-
+    """Open a shell in a running sandbox."""
     command = asyncio.run(shell_command(name))
     os.execvp(command[0], command)  # noqa: S606 - the person's own terminal becomes the shell

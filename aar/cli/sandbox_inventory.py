@@ -1,4 +1,4 @@
-"""Whose the sandboxes of this machine's `aar` home are: the inventory beside the database."""
+"""The owners of this machine's sandboxes, from the inventory and the database."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from aar.sandbox.inventory_row import SandboxRow
 
 
 def campaigns_alive(database: str | None) -> Mapping[str, bool]:
-    """Every campaign that the database holds, and whether somebody runs it. Raises DatabaseError."""
+    """Return every campaign in the database, and whether a controller runs it.
+
+    Raises DatabaseError.
+    """
     with open_context(database) as workplace, workplace.database.reading() as session:
         return orphan_cleanup.controlled_campaigns(session)
 
 
 async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepResult:
-    """Remove what no live controller uses.
+    """Remove the sandboxes that no running controller uses.
 
     Args:
         database: where campaigns are looked up; None for the default one.
@@ -28,5 +31,5 @@ async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepRe
 
 
 def sort_by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:
-    """Rows in the order of their names, with numbers by their value."""
+    """Return rows sorted by name, with numbers by their value."""
     return sorted(rows, key=lambda row: [(len(part), part) for part in row.name.split("-")])

@@ -1,12 +1,22 @@
-"""``aar serve``: the pages and the API without a campaign running in this process."""
+"""``aar serve``: the pages and the API without a campaign that runs in this process."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import typer
 
-from aar.cli.options import LATEST, CampaignId, DatabaseOption
+from aar.auth.login_links import LoginLinks
+from aar.campaign.runtime.file_descriptors import raise_open_file_limit
+from aar.cli.author_name import login_line, login_name
+from aar.cli.campaign_options import LATEST, CampaignId
+from aar.cli.context import open_context
+from aar.cli.options import DatabaseOption
+from aar.errors import NotFound
+from aar.web.app import create_app
+from aar.web.serving.server import access_notice, bind_listener, page_address
+from aar.web.serving.server import serve_app as run
 
 
 def serve(
@@ -17,22 +27,11 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8808,
     database: DatabaseOption = None,
 ) -> None:
-    """Serve the pages and the API, until Ctrl-C.
+    """Serve the pages and the API until Ctrl-C.
 
     Over what the database holds; a campaign that runs serves its own already. It prints an address that logs its
     own person in, once.
     """
-    import asyncio
-
-    from aar.auth.login_links import LoginLinks
-    from aar.campaign.runtime.file_descriptors import raise_open_file_limit
-    from aar.cli.author_name import login_line, login_name
-    from aar.cli.context import open_context
-    from aar.errors import NotFound
-    from aar.web.app import create_app
-    from aar.web.serving.server import access_notice, bind_listener, page_address
-    from aar.web.serving.server import serve_app as run
-
     raise_open_file_limit()
     with open_context(database) as workplace:
         home = workplace.settings.home

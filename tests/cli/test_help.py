@@ -3,8 +3,12 @@ import subprocess
 import sys
 
 import pytest
+import typer
 
 import aar
+from aar.cli.app import RootGroup
+from aar.cli.lazy_group import LazyGroup
+from aar.cli.problem.commands import ProblemGroup
 
 from .conftest import Terminal
 
@@ -53,16 +57,40 @@ def test_a_slip_is_answered_by_what_was_meant(empty: Terminal, typed: list[str],
     assert meant in result.stderr
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    "group", [RootGroup(name="aar"), ProblemGroup(name="problem")], ids=lambda each: str(each.name)
+)
+def test_the_table_holds_the_help_of_every_command(group: LazyGroup) -> None:
+    context = typer.Context(group)
+    for entry in group.entries:
+        _, command, _ = group.resolve_command(context, [entry.name])
+        assert command.get_short_help_str(200) == entry.help
+
+
+def test_help_loads_no_command() -> None:
+    loaded = _modules_after("--help")
+    heavy = {"pydantic", "sqlalchemy", "fastapi", "anthropic", "numpy", "docker", "structlog", "rich", "asyncio"}
+    assert not heavy & loaded
+    ours = {name for name in loaded if name.startswith("aar.cli.")}
+    assert ours == {f"aar.cli.{name}" for name in ("app", "error_handling", "lazy_group", "output", "output.streams")}
+
+
+def test_a_wrong_spec_does_not_wait_for_the_server() -> None:
+    assert not {"fastapi", "aar.cli.running.run_campaign"} & _modules_after("start", "/nonexistent.yaml")
+
+
+def test_a_server_for_mcp_clients_is_not_loaded_for_help() -> None:
+    assert "mcp" not in _modules_after("mcp", "invite", "--help")
+
+
+def _modules_after(*arguments: str) -> set[str]:
     code = (
         "import sys, json; from aar.cli.app import app\n"
-        "try: app(['--help'], prog_name='aar')\n"
+        f"try: app({list(arguments)!r}, prog_name='aar')\n"
         "except SystemExit: print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(json.loads(done.stderr))
-    heavy = {"pydantic", "sqlalchemy", "fastapi", "anthropic", "numpy", "docker", "rich.markdown", "asyncio"}
-    assert not heavy & loaded
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def test_shell_completion_names_commands_and_campaigns(terminal: Terminal) -> None:

@@ -85,8 +85,8 @@ def test_a_mentioned_command_exists(page: str, command: str) -> None:
     """The command is one of ours and knows the options shown; words in capitals, dots and brackets are placeholders."""
     words = [word for word in shlex.split(command.replace("[", " ").replace("]", " "))[1:] if word != "..."]
     found = typer.main.get_command(_app())
-    while words and (inside := getattr(found, "commands", {}).get(words[0])):
-        found, words = inside, words[1:]
+    while words and words[0] in getattr(found, "commands", {}):
+        _, found, words = found.resolve_command(typer.Context(found), words)  # type: ignore[attr-defined]
     assert not getattr(found, "commands", None) or not words or words[0].startswith("-"), f"{page}: no `{command}`"
     known = {option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)}
     known |= {"--help", "--version", "--install-completion", "--show-completion"}

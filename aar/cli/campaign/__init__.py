@@ -1,1 +1,1 @@
-"""Commands about a campaign: status, spec, steering, events, costs, transcript, report."""
+"""Commands about a campaign: list, status, spec, steering, team, events, costs, transcript, report."""

@@ -1,16 +1,18 @@
-"""``aar costs``."""
+"""``aar costs``: dollars, tokens and hours of a campaign and its researchers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
-
-if TYPE_CHECKING:
-    from aar.budget.limits import Limits
-    from aar.budget.totals import CampaignTotals, Totals
-    from aar.campaign.costs.forecast import Forecast
-    from aar.campaign.views import ResearcherView
+from aar.budget.limits import Limits
+from aar.budget.totals import CampaignTotals, Totals, read_totals
+from aar.campaign.costs.forecast import Forecast, forecast_budget
+from aar.campaign.views import ResearcherView, list_researchers
+from aar.cli.campaign_options import LATEST, CampaignId
+from aar.cli.context import open_context
+from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, format_count, format_duration, format_hourly_rate, format_money
+from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
+from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, model_label
+from aar.readmodels.usage_doubts import list_usage_doubts
 
 
 def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
@@ -18,14 +20,6 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
 
     Of the campaign and of each researcher, from the ledger. Worst cases of calls that a crash cut off count as spent.
     """
-    from aar.budget.limits import Limits
-    from aar.budget.totals import read_totals
-    from aar.campaign.costs.forecast import forecast_budget
-    from aar.campaign.views import list_researchers
-    from aar.cli.context import open_context
-    from aar.cli.output.printing import make_console, print_json, to_json_value
-    from aar.readmodels.usage_doubts import list_usage_doubts
-
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
@@ -55,21 +49,14 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
 
 
 def _json(each: Totals) -> dict[str, object]:
-    from aar.cli.output.printing import to_json_value
-    from aar.cli.views.overview import hourly_rate
-
     return {
         **to_json_value(each),
         "total_tokens": each.total_tokens,
-        "usd_per_agent_hour": hourly_rate(each),
+        "usd_per_agent_hour": format_hourly_rate(each.usd_per_agent_hour),
     }
 
 
 def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) -> None:
-    from aar.cli.output.formatting import clean_line, format_count, format_duration, format_money
-    from aar.cli.output.printing import make_console, make_table
-    from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, model_label
-
     numbers = ("$", "$/agent-hour", "worked", "calls", "input", "cache write", "cache read", "output", "core time")
     made = make_table("", "model", *numbers, right=numbers)
 
@@ -117,9 +104,6 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
 
 
 def _look_ahead(ahead: Forecast) -> None:
-    from aar.cli.output.formatting import format_duration, format_money
-    from aar.cli.output.printing import make_console
-
     out = make_console()
     if ahead.usd_per_hour is None:
         out.print("too early for a forecast", style="dim")

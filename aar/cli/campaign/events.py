@@ -1,4 +1,4 @@
-"""``aar events``: the log as lines, and as it grows."""
+"""``aar events``: the event log as lines, with ``--follow`` as it grows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from aar.cli.options import LATEST, MAX_INTEGER, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
-
-if TYPE_CHECKING:
-    from aar.cli.context import CliContext
-    from aar.store.event_log import LoggedEvent
+from aar.campaign.views import get_researcher
+from aar.cli.campaign_options import LATEST, CampaignId
+from aar.cli.context import CliContext, open_context
+from aar.cli.options import MAX_INTEGER, MOST_ROWS, DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, format_clock, format_datetime, shorten
+from aar.cli.output.printing import to_json_value
+from aar.store.event_log import LoggedEvent, read_events
 
 _PAGE = 500
 _POLL_SECONDS = 0.5
@@ -39,9 +41,6 @@ def events(
 
     One line an event; with --json one JSON object a line, whose id is the cursor for --after.
     """
-    from aar.campaign.views import get_researcher
-    from aar.cli.context import open_context
-
     line = event_json if json else event_line
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -64,8 +63,6 @@ def events(
 def _pages(
     workplace: CliContext, campaign_id: str, after: int, researcher_id: str | None, kinds: list[str]
 ) -> Iterator[list[LoggedEvent]]:
-    from aar.store.event_log import read_events
-
     while True:
         with workplace.database.reading() as session:
             page = read_events(session, campaign_id, after=after, limit=_PAGE, researcher_id=researcher_id, kinds=kinds)
@@ -82,8 +79,6 @@ def _follow(
     after: int,
     line: Callable[[LoggedEvent], str],
 ) -> None:
-    from aar.cli.output.formatting import format_datetime
-
     lost = False
     while True:
         view = workplace.campaign(campaign_id)
@@ -101,18 +96,13 @@ def _follow(
 
 
 def event_line(logged: LoggedEvent) -> str:
-    """An event for people: local time, who, what."""
-    from aar.cli.output.formatting import format_clock, shorten
-
+    """Format an event for people: local time, researcher, summary."""
     who = logged.researcher_id.rpartition("-")[2] if logged.researcher_id else "--"
     return f"{format_clock(logged.at)} {who:>4} {shorten(logged.event.summary(), 400)}"
 
 
 def event_json(logged: LoggedEvent) -> str:
-    """An event for programs, on one line; ``id`` is the cursor."""
-    from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import to_json_value
-
+    """Format an event for programs, on one line; ``id`` is the cursor."""
     payload = logged.event.model_dump(mode="json", exclude={"kind"})
     return json_library.dumps(
         {

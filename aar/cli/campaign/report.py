@@ -1,4 +1,4 @@
-"""``aar report``."""
+"""``aar report``: write a campaign's report as an HTML file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.options import LATEST, CampaignId, DatabaseOption, JsonFlag
+from aar.cli.campaign_options import LATEST, CampaignId
+from aar.cli.context import open_context
+from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.printing import print_json
+from aar.report.html_report import write_report
 
 
 def report(
@@ -22,10 +26,6 @@ def report(
 
     It opens from disk and needs nothing else. Prints where it is.
     """
-    from aar.cli.context import open_context
-    from aar.cli.output.printing import print_json
-    from aar.report.html_report import write_report
-
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         path = output or workplace.report_path(view.id)

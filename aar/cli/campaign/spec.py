@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from aar.campaign.directions import assign_directions, load_directions
+from aar.campaign.model_assignment import assign_models
+from aar.campaign.preflight import make_price_book
+from aar.campaign.spec import CampaignSpec
+from aar.campaign.spec_loader import load_spec
 from aar.cli.error_handling import CommandGroup
 from aar.cli.options import JsonFlag
+from aar.cli.output.formatting import format_limits
+from aar.cli.output.printing import print_json, to_json_value
+from aar.problems.registry import find_problem
+from aar.settings import get_settings
 
 app = typer.Typer(
     cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Write and check a campaign's spec."
@@ -20,16 +30,10 @@ def validate(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file.")],
     json: JsonFlag = False,
 ) -> None:
-    """Check a spec as `aar start` would, without starting anything: fields, problem, directions, models' prices."""
-    from aar.campaign.directions import assign_directions, load_directions
-    from aar.campaign.model_assignment import assign_models
-    from aar.campaign.preflight import make_price_book
-    from aar.campaign.spec_loader import load_spec
-    from aar.cli.output.printing import print_json, to_json_value
-    from aar.cli.views.dashboard import format_limits
-    from aar.problems.registry import find_problem
-    from aar.settings import get_settings
+    """Check a spec without starting anything.
 
+    Checks what `aar start` would: fields, problem, directions and the prices of the models.
+    """
     loaded = load_spec(spec)
     problem = find_problem(loaded.problem)
     directions = loaded.directions.file
@@ -52,15 +56,10 @@ def validate(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a spec, for editors."""
-    from aar.campaign.spec import CampaignSpec
-    from aar.cli.output.printing import print_json
-
     print_json(CampaignSpec.model_json_schema())
 
 
 @app.command()
 def example() -> None:
     """Print a commented spec with every field: aar spec example > campaign.yaml."""
-    from importlib.resources import files
-
     print((files("aar.cli") / "example.yaml").read_text(encoding="utf-8"), end="")

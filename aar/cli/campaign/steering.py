@@ -1,16 +1,17 @@
-"""Steering a campaign that lives: words, rest, directions, limits, and who is on the team."""
+"""Commands that steer a running campaign: pause, stop, message, redirect, limits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from typing import Annotated, Any
 
 import typer
 
-from aar.cli.error_handling import CommandGroup
-from aar.cli.options import LATEST, CampaignId, CampaignOption, DatabaseOption
-
-if TYPE_CHECKING:
-    from aar.campaign.control.steering import CommandReceipt
+from aar.campaign.control.steering import CommandReceipt, change_limits, send_command
+from aar.cli.author_name import author_name
+from aar.cli.campaign_options import LATEST, CampaignId, CampaignOption
+from aar.cli.context import open_context
+from aar.cli.options import DatabaseOption
 
 AuthorOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; your login by default.")]
 ResearcherOption = Annotated[
@@ -19,9 +20,32 @@ ResearcherOption = Annotated[
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
 _Words = Annotated[str | None, typer.Argument(metavar="TEXT", help="Left out, standard input.", show_default=False)]
 _Limit = Annotated[str | None, typer.Option(metavar="N", help="A number; `none` lifts it.")]
-team = typer.Typer(
-    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Change who works on a campaign."
-)
+
+
+def pause(
+    campaign: CampaignId = LATEST,
+    researcher: ResearcherOption = None,
+    reason: Reason = "",
+    database: DatabaseOption = None,
+) -> None:
+    """Pause a campaign, or one researcher.
+
+    The turns in progress are finished first; background jobs end. `aar resume` goes on.
+    """
+    _ask(campaign, "pause", reason, researcher, database)
+
+
+def stop(
+    campaign: CampaignId = LATEST,
+    researcher: ResearcherOption = None,
+    reason: Reason = "",
+    database: DatabaseOption = None,
+) -> None:
+    """End a campaign, or one researcher, for good.
+
+    The turns in progress are finished first, and what was handed in is still scored. Results stay.
+    """
+    _ask(campaign, "stop", reason, researcher, database)
 
 
 def message(
@@ -31,7 +55,7 @@ def message(
     name: AuthorOption = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Write to one researcher, or to all.
+    """Send a message to one researcher, or to all.
 
     It is read at the next turn, marked as a person's; a researcher that waits wakes up.
     """
@@ -71,10 +95,6 @@ def limits(
 
     Researchers that rest because of a limit try again.
     """
-    from aar.campaign.control.steering import change_limits
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-
     given = {
         "usd": usd,
         "tokens": tokens,
@@ -94,51 +114,10 @@ def limits(
     print(asked.told)
 
 
-@team.command()
-def add(
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=500, help="How many.")] = 1,
-    direction: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Direction of all; else those that the fewest have.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Model id; else the team's.")] = None,
-    campaign: CampaignOption = LATEST,
-    name: AuthorOption = None,
-    database: DatabaseOption = None,
-) -> None:
-    """Add researchers; those of a campaign that runs begin at once."""
-    from aar.campaign.researchers.add_researchers import add_researchers
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
-            made, heard = add_researchers(session, view.id, count, author_name(name), direction=direction, model=model)
-    for each in made:
-        print(f"{each.name}  {each.model}  {each.direction_key}")
-    print("they begin now" if heard else f"they begin with: aar resume {view.id}")
-
-
-@team.command()
-def remove(
-    researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r3, or one from outside.")],
-    reason: Reason = "",
-    campaign: CampaignOption = LATEST,
-    name: AuthorOption = None,
-    database: DatabaseOption = None,
-) -> None:
-    """Take a researcher off the team for good; what it wrote and handed in stays."""
-    send_request(campaign, "remove", reason, researcher, name, database)
-
-
 def send_request(
     campaign: str, command: str, argument: str, researcher: str | None, name: str | None, database: str | None
 ) -> CommandReceipt:
-    """Ask, and say what became of it."""
-    from aar.campaign.control.steering import send_command
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-
+    """Send a command to a campaign's controller, and print the receipt."""
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
@@ -148,7 +127,10 @@ def send_request(
 
 
 def parse_limits(given: dict[str, str | None]) -> dict[str, Any]:
-    """What was typed, as values of a spec: `none` lifts a limit, signs and grouping are left out."""
+    """Return limits as values of a spec; `none` lifts a limit.
+
+    Leaves a dollar sign and underscores out.
+    """
     return {
         limit: None if value.lower() == "none" else value.removeprefix("$").replace("_", "")
         for limit, value in given.items()
@@ -157,6 +139,10 @@ def parse_limits(given: dict[str, str | None]) -> dict[str, Any]:
 
 
 def _words(text: str | None) -> str:
-    import sys
-
     return sys.stdin.read() if text is None else text
+
+
+def _ask(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
+    asked = send_request(campaign, command, reason, researcher, None, database)
+    if asked.heard:
+        print("see it happen with: aar events --follow")

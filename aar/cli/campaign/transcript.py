@@ -1,22 +1,26 @@
-"""``aar transcript``: one researcher's whole conversation, to read, for programs, or as an Inspect log."""
+"""``aar transcript``: one researcher's conversation as text, JSON lines or an Inspect log."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from aar.cli.options import LATEST, CampaignOption, DatabaseOption
-
-if TYPE_CHECKING:
-    from rich.text import Text
-
-    from aar.readmodels.researchers.transcript import TranscriptItem
-    from aar.store.event_log import LoggedEvent
+from aar.campaign.views import get_researcher
+from aar.cli.campaign_options import LATEST, CampaignOption
+from aar.cli.context import open_context
+from aar.cli.options import DatabaseOption
+from aar.cli.output.formatting import clean_line, format_clock
+from aar.cli.output.printing import make_console, to_json_value
+from aar.readmodels.researchers.transcript import TranscriptItem, transcript_item, whole_transcript
+from aar.report.inspect_export import write_inspect_log
+from aar.store.event_log import LoggedEvent
 
 _STYLES = {"researcher": "bold cyan", "tool": "green", "controller": "bold yellow"}
 
@@ -31,21 +35,15 @@ def transcript(
     ] = None,
     database: DatabaseOption = None,
 ) -> None:
-    """Print what a researcher was told, thought, did and got back.
+    """Print a researcher's messages, thoughts and tool calls.
 
     Whole and in order, with secrets taken out. On a terminal it is shown page by page.
     """
-    from aar.campaign.views import get_researcher
-    from aar.cli.context import open_context
-    from aar.readmodels.researchers.transcript import whole_transcript
-
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             who = get_researcher(session, view.id, researcher)
             if inspect is not None:
-                from aar.report.inspect_export import write_inspect_log
-
                 print(write_inspect_log(session, who.id, inspect.expanduser()))
             elif jsonl:
                 for each in whole_transcript(session, who.id):
@@ -55,19 +53,12 @@ def transcript(
 
 
 def transcript_json(logged: LoggedEvent) -> str:
-    """An event of a transcript on one line of ASCII."""
-    from aar.cli.output.printing import to_json_value
-
+    """Format an event of a transcript as one line of ASCII JSON."""
     payload = logged.event.model_dump(mode="json", exclude={"kind"})
     return json.dumps({"id": logged.id, "at": to_json_value(logged.at), "kind": logged.event.kind, **payload})
 
 
 def _page(events: Iterator[LoggedEvent], name: str) -> None:
-    import os
-
-    from aar.cli.output.printing import make_console
-    from aar.readmodels.researchers.transcript import transcript_item
-
     out, empty = make_console(), True
     os.environ.setdefault("LESS", "-R")  # the usual pager then shows colours instead of their codes
     with out.pager(styles=True) if sys.stdout.isatty() else out:
@@ -79,10 +70,6 @@ def _page(events: Iterator[LoggedEvent], name: str) -> None:
 
 
 def _shown(item: TranscriptItem, name: str) -> Text:
-    from rich.text import Text
-
-    from aar.cli.output.formatting import clean_line, format_clock
-
     speaker = name if item.who == "researcher" else item.who
     style = "bold red" if item.is_error else _STYLES.get(item.who, "")
     made = Text.assemble((f"── {format_clock(item.at)} {speaker}", style), (f"  {clean_line(item.note)}\n", "dim"))

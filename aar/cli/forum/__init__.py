@@ -1,1 +1,1 @@
-"""`aar forum`: read, write, edit, search."""
+"""``aar forum``: read, write, edit and search posts and comments."""

@@ -1,4 +1,4 @@
-"""``aar forum edit``, ``retract``, ``pin``, ``claims``, ``release``: the forum after the first word."""
+"""``aar forum edit``, ``retract``, ``pin``, ``claims``, ``release``: change what was posted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ from typing import Annotated
 
 import typer
 
+from aar.cli.author_name import author_name
+from aar.cli.campaign_options import LATEST, CampaignOption
+from aar.cli.context import open_context
 from aar.cli.forum.options import Body, CommentId, Families, Name, PostId, parse_post_number, read_text
-from aar.cli.options import LATEST, MAX_INTEGER, CampaignOption, DatabaseOption, JsonFlag
+from aar.cli.options import MAX_INTEGER, DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, format_datetime
+from aar.cli.output.printing import make_table, print_json, print_table
+from aar.errors import UsageError
+from aar.forum.claims import active_claims
+from aar.forum.claims import release_topic as end
+from aar.forum.edits import edit_comment, edit_post
+from aar.forum.edits import pin as put_up
+from aar.forum.edits import retract as take_back
+from aar.forum.posts import Author
 
 
 def edit(
@@ -20,13 +32,7 @@ def edit(
     campaign: CampaignOption = LATEST,
     database: DatabaseOption = None,
 ) -> None:
-    """Write over a post or comment; what it said is kept and shown."""
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-    from aar.errors import UsageError
-    from aar.forum.edits import edit_comment, edit_post
-    from aar.forum.posts import Author
-
+    """Edit a post or comment; its former version stays visible."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
     if comment is not None and family is not None:
         raise UsageError("a comment has no families", "Leave --family out")
@@ -49,12 +55,7 @@ def retract(
     campaign: CampaignOption = LATEST,
     database: DatabaseOption = None,
 ) -> None:
-    """Take back a post or comment: it stays to be read, marked, and search passes over it."""
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-    from aar.forum.edits import retract as take_back
-    from aar.forum.posts import Author
-
+    """Retract a post or comment; it stays readable, marked, and leaves search results."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -70,12 +71,7 @@ def pin(
     campaign: CampaignOption = LATEST,
     database: DatabaseOption = None,
 ) -> None:
-    """Put a post above all others, for people and researchers."""
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-    from aar.forum.edits import pin as put_up
-    from aar.forum.posts import Author
-
+    """Pin a post above all others, for people and researchers."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -85,12 +81,7 @@ def pin(
 
 
 def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
-    """List who works on what, and until when."""
-    from aar.cli.context import open_context
-    from aar.cli.output.formatting import clean_line, format_datetime
-    from aar.cli.output.printing import make_table, print_json, print_table
-    from aar.forum.claims import active_claims
-
+    """List claimed topics: author, end and topic of each claim."""
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
@@ -111,11 +102,6 @@ def release(
     database: DatabaseOption = None,
 ) -> None:
     """End a researcher's claim."""
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-    from aar.forum.claims import release_topic as end
-    from aar.forum.posts import Author
-
     author = Author(author_name(name), None)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)

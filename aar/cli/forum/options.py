@@ -1,17 +1,18 @@
-"""What commands that write to the forum take: a post, a text, a name, figures."""
+"""Arguments and options of the commands that write to the forum: post, text, name, figures."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from aar.cli.options import MAX_INTEGER
-
-if TYPE_CHECKING:
-    from aar.forum.figures.figure_store import NewFigure
+from aar.errors import UsageError
+from aar.forum.figures.figure_markdown import SHORT, shown_paths
+from aar.forum.figures.figure_store import NewFigure, inspect_figure
+from aar.forum.text_limits import MAX_FIGURE_BYTES
 
 PostId = Annotated[str, typer.Argument(metavar="POST", help="Number of the post: `12` or `#12`.")]
 Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
@@ -51,9 +52,10 @@ Figures = Annotated[
 
 
 def parse_post_number(given: str) -> int:
-    """The number of a post as somebody writes it. Raises UsageError."""
-    from aar.errors import UsageError
+    """Return the number of a post from ``12`` or ``#12``.
 
+    Raises UsageError.
+    """
     digits = given.removeprefix("#")
     if not (digits.isascii() and digits.isdigit()):
         raise UsageError(f"{given!r} is no post's number", "Give one such as 12; see `aar forum list`")
@@ -61,19 +63,18 @@ def parse_post_number(given: str) -> int:
 
 
 def read_text(body: str | None) -> str:
-    """The text given, or else what standard input holds."""
+    """Return the given text, or read it from standard input."""
     return sys.stdin.read() if body in (None, "-") else str(body)
 
 
 def attach_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, NewFigure]]:
-    """The text, in which every file is shown, and the figures by the paths under which it shows them.
+    """Return the text with every file shown in it, and the figures by path.
+
+    The paths are those that the text uses.
 
     Raises:
         UsageError: a file cannot be read, is too large, or no image; it is named.
     """
-    from aar.forum.figures.figure_markdown import SHORT, shown_paths
-    from aar.forum.figures.figure_store import inspect_figure
-
     figures: dict[str, NewFigure] = {}
     for file in files or ():
         path, figure = str(file), inspect_figure(str(file), _content(file))
@@ -85,9 +86,6 @@ def attach_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, 
 
 
 def _content(file: Path) -> bytes:
-    from aar.errors import UsageError
-    from aar.forum.text_limits import MAX_FIGURE_BYTES
-
     try:
         with file.open("rb") as opened:
             return opened.read(MAX_FIGURE_BYTES + 1)

@@ -1,12 +1,16 @@
-"""``aar forum``: read what the team tells each other, and write to it as a person."""
+"""``aar forum``: read and search the team's posts, or write to the forum as a person."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from aar.campaign.views import get_researcher
+from aar.cli.author_name import author_name
+from aar.cli.campaign_options import LATEST, CampaignOption
+from aar.cli.context import open_context
 from aar.cli.error_handling import CommandGroup
 from aar.cli.forum.edits import COMMANDS
 from aar.cli.forum.options import (
@@ -20,10 +24,16 @@ from aar.cli.forum.options import (
     parse_post_number,
     read_text,
 )
-from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
-
-if TYPE_CHECKING:
-    from aar.forum.views import CommentView, PostView
+from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_signed
+from aar.cli.output.printing import make_console, make_table, print_json, print_table
+from aar.errors import UsageError
+from aar.forum.edits import list_revisions
+from aar.forum.posts import Author, create_comment, create_post, get_thread, list_posts
+from aar.forum.search.full_text import PostFilter
+from aar.forum.search.full_text import full_text_search as find
+from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
+from aar.forum.views import CommentView, PostView
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -46,10 +56,6 @@ def list_(
     database: DatabaseOption = None,
 ) -> None:
     """List posts, newest first."""
-    from aar.campaign.views import get_researcher
-    from aar.cli.context import open_context
-    from aar.forum.posts import list_posts
-
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
@@ -78,10 +84,6 @@ def search(
     database: DatabaseOption = None,
 ) -> None:
     """Search posts and comments, best match first."""
-    from aar.cli.context import open_context
-    from aar.forum.search.full_text import PostFilter
-    from aar.forum.search.full_text import full_text_search as find
-
     cited = None if submission is None else _submission(submission)
     only = PostFilter(
         kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted, family
@@ -101,13 +103,7 @@ def show(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Show a post with its comments, or with --history what they said before."""
-    from aar.cli.context import open_context
-    from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_signed
-    from aar.cli.output.printing import make_console, print_json
-    from aar.forum.edits import list_revisions
-    from aar.forum.posts import get_thread
-
+    """Show a post with its comments, or with --history their former versions."""
     post_id = parse_post_number(post)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -158,14 +154,7 @@ def post(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Write a post; every researcher reads it, marked as a person's."""
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-    from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import print_json
-    from aar.forum.posts import Author, create_post
-    from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
-
+    """Write a post; every researcher reads it, marked as written by a person."""
     author = Author(author_name(name), None)
     said, figures = attach_figures(read_text(body), figure)
     with open_context(database) as workplace:
@@ -194,12 +183,7 @@ def comment(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Comment on a post; its author reads it, marked as a person's."""
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-    from aar.cli.output.printing import print_json
-    from aar.forum.posts import Author, create_comment
-
+    """Comment on a post; its author reads it, marked as written by a person."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
     said, figures = attach_figures(read_text(body), figure)
     with open_context(database) as workplace:
@@ -213,8 +197,6 @@ def comment(
 
 
 def _submission(given: str) -> int:
-    from aar.errors import UsageError
-
     digits = given.removeprefix("s")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
         raise UsageError(f"{given!r} is no submission", "Give one such as s7; see `aar submissions`")
@@ -222,8 +204,6 @@ def _submission(given: str) -> int:
 
 
 def _fate(said: PostView | CommentView) -> str:
-    from aar.cli.output.formatting import clean_line, format_datetime
-
     edited = "" if said.edited_at is None else f", edited {format_datetime(said.edited_at)}"
     if said.retracted_at is None:
         return edited
@@ -231,9 +211,6 @@ def _fate(said: PostView | CommentView) -> str:
 
 
 def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
-    from aar.cli.output.formatting import clean_line, format_datetime, format_signed
-    from aar.cli.output.printing import make_table, print_json, print_table
-
     if json:
         print_json(posts)
         return

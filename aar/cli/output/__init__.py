@@ -1,1 +1,1 @@
-"""Printing for people and programs: tables, JSON, numbers and times, the standard streams, the log."""
+"""Output for people and programs: tables, JSON, numbers and times, standard streams, log."""

@@ -1,12 +1,16 @@
-"""Text for the terminal. Whatever an agent wrote passes through here: nothing in it may move a cursor or colour a line.
+"""Formatting of numbers, times and text for the terminal.
+
+Text that an agent wrote is cleaned here: nothing in it may move a cursor or colour a line.
 
 ``clean_line`` and ``clean_text`` replace control characters, terminal escapes and direction marks by visible notation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 from aar.readmodels.formatting import format_duration
 from aar.text.sanitize import clean_line, clean_text, shorten
@@ -19,15 +23,29 @@ __all__ = [
     "format_count",
     "format_datetime",
     "format_duration",
+    "format_hourly_rate",
+    "format_limits",
     "format_money",
     "format_score",
     "format_signed",
     "shorten",
 ]
 
+_LIMITS = {
+    "usd": "${}",
+    "tokens": "{} tokens",
+    "hours": "{} h",
+    "usd_per_agent_hour": "${}/agent-hour",
+    "core_hours": "{} core-hours",
+    "submissions": "{} submissions",
+}
+
 
 def format_money(usd: Decimal | float | None) -> str:
-    """Dollars to the cent, rounded up so that a cost never looks smaller than it is: ``$1,234.57``; ``–`` for none."""
+    """Format dollars to the cent, rounded up: ``$1,234.57``; ``–`` for none.
+
+    Rounding up keeps a cost from being shown as smaller than it is.
+    """
     if usd is None:
         return "–"
     exact = Decimal(str(usd))
@@ -35,22 +53,22 @@ def format_money(usd: Decimal | float | None) -> str:
 
 
 def format_datetime(at: datetime | None) -> str:
-    """A point in time in the local zone: ``2026-11-05 14:03:20``; ``–`` for none."""
+    """Format a date and time in the local zone: ``2026-11-05 14:03:20``; ``–`` for none."""
     return "–" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def format_clock(at: datetime) -> str:
-    """The time of day in the local zone: ``14:03:20``."""
+    """Format the time of day in the local zone: ``14:03:20``."""
     return f"{at.astimezone():%H:%M:%S}"
 
 
 def format_ago(at: datetime, now: datetime) -> str:
-    """How long ago: ``12 s ago``, ``3 min ago``, ``2 h 05 min ago``."""
+    """Format a time since: ``12 s ago``, ``3 min ago``, ``2 h 05 min ago``."""
     return f"{format_duration(max((now - at).total_seconds(), 0))} ago"
 
 
 def format_count(number: int) -> str:
-    """A count in at most four characters and a unit: ``812``, ``12.3k``, ``4.56M``."""
+    """Format a count in at most four characters and a unit: ``812``, ``12.3k``, ``4.56M``."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             share = number / size
@@ -59,12 +77,26 @@ def format_count(number: int) -> str:
 
 
 def format_score(mean: float | None, standard_error: float | None = None) -> str:
-    """A score with its standard error: ``0.31 ± 0.02``; ``–`` for none."""
+    """Format a score with its standard error: ``0.31 ± 0.02``; ``–`` for none."""
     if mean is None:
         return "–"
     return f"{mean:.2f}" if standard_error is None else f"{mean:.2f} ± {standard_error:.2f}"
 
 
 def format_signed(number: int) -> str:
-    """A sum of votes: ``+3``, ``-1``, ``0``."""
+    """Format a sum of votes: ``+3``, ``-1``, ``0``."""
     return f"{number:+d}" if number else "0"
+
+
+def format_limits(limits: Mapping[str, Any]) -> str:
+    """Format the limits in force as one line."""
+    said = [pattern.format(limits[key]) for key, pattern in _LIMITS.items() if limits.get(key) is not None]
+    own = {key: value for key, value in (limits.get("researcher") or {}).items() if value is not None}
+    if own:
+        said.append("each researcher " + ", ".join(f"{key} {value}" for key, value in own.items()))
+    return ", ".join(said) or "none"
+
+
+def format_hourly_rate(usd_per_agent_hour: Decimal | None) -> str | None:
+    """Format dollars per agent-hour for programs; None before any work."""
+    return None if usd_per_agent_hour is None else f"{usd_per_agent_hour:.6f}"

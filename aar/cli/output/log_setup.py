@@ -1,4 +1,4 @@
-"""Where the program's own log goes: standard error, or a file while the live view has the terminal."""
+"""Log configuration: standard error, or a file while the live view has the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def log_to_stderr(level: str) -> None:
-    """Send this package's log lines of ``level`` and above to whatever standard error is when they are written.
+    """Send log lines of ``level`` and above to the current standard error.
+
+    Used by commands that have not configured their log: structlog alone would print it among the command's output.
 
     For a command that has not said where its log goes: structlog alone would print it among the command's output.
     """
@@ -49,7 +51,7 @@ def configure_logging(file: Path | None, level: str) -> Iterator[None]:
 
 
 class _Redacting:
-    """A text stream that passes on what is written to it, without this process's secrets.
+    """A text stream that removes this process's secrets from what is written to it.
 
     What cannot be written is lost: no work ends because its log has no room, or nobody who reads it.
     """
@@ -58,13 +60,13 @@ class _Redacting:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Pass on one line."""
+        """Write one line to the stream, redacted."""
         with suppress(OSError, ValueError):  # a full disk, a terminal that is gone; a stream that was closed
             self._stream().write(redact(text))
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what waits."""
+        """Flush the stream."""
         with suppress(OSError, ValueError):
             self._stream().flush()
 

@@ -1,4 +1,4 @@
-"""Printing: tables for people, JSON for programs."""
+"""Printing: consoles and tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from aar.cli.output.responsive_table import ResponsiveTable
 
 _PIPE_WIDTH = 160
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that takes text as it stands: no markup, no guessing at numbers, no emoji codes.
+    """Create a console that prints text unchanged: no markup, highlighting or emoji codes.
 
     In a pipe, where there is no screen to fit, lines are long unless COLUMNS says otherwise.
     """
-    from rich.console import Console
-
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as indented ASCII JSON: views by their fields, decimals and times as strings."""
+    """Print a value as indented ASCII JSON; decimals and times become strings.
+
+    Views are printed by their fields.
+    """
     print(json.dumps(to_json_value(value), indent=2))
 
 
 def to_json_value(value: Any) -> Any:
-    """A value as JSON knows it."""
+    """Convert a value to types that JSON has."""
     match value:
         case Enum():
             return value.value
@@ -61,12 +64,11 @@ def to_json_value(value: Any) -> Any:
 
 
 def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table without lines between its rows, its cells one below another on a narrow screen.
+    """Create an empty table without lines between its rows.
+
+    On a narrow screen the cells of a row are printed one below another.
 
     Columns named in ``right`` are set to the right."""
-    from rich import box
-
-    from aar.cli.output.responsive_table import ResponsiveTable
 
     made = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
@@ -75,5 +77,5 @@ def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 
 def print_table(made: Table, *, empty: str) -> None:
-    """Print a table, or a sentence where it has no row."""
+    """Print a table, or a sentence if it has no rows."""
     make_console().print(made if made.row_count else empty)

@@ -1,4 +1,4 @@
-"""A table that stays legible on a narrow screen."""
+"""A table that stays readable on a narrow screen."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _WIDE = 10_000
 
 
 class ResponsiveTable(Table):
-    """A table where the screen is wide enough for its words; else its rows one below another, a cell a line."""
+    """A table that prints one cell a line where the screen is too narrow."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it, for rich."""
+        """Draw the table."""
         if self.__rich_measure__(console, options.update(width=_WIDE)).minimum <= options.max_width:
             yield from super().__rich_console__(console, options)
         else:

@@ -1,4 +1,4 @@
-"""The standard streams of a command: closed ones, terminals that lack characters, readers that went away."""
+"""Standard streams of a command: closed streams, terminals without some characters, closed pipes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ READER_GONE = 1
 
 
 def prepare_streams() -> None:
-    """Make the standard streams fit for any text, whatever this process was started with.
+    """Make the standard streams accept any text.
 
     A stream that was closed (``>&-``) becomes one to nowhere: a file opened later, such as the database, would take its
     descriptor, and what a child prints would be written into it.
@@ -57,7 +57,7 @@ def prepare_streams() -> None:
 
 
 def is_reader_gone() -> bool:
-    """Whether whoever read what is printed here has gone away."""
+    """Return whether the reader of the standard streams has gone away."""
     poll = select.poll()
     for number in (1, 2):
         poll.register(number, 0)
@@ -65,7 +65,10 @@ def is_reader_gone() -> bool:
 
 
 def finish_output(code: str | int | None) -> str | int | None:
-    """Print what waits to be printed; returns the exit code of a command that was about to end with ``code``."""
+    """Flush standard output, and return the exit code.
+
+    ``code`` is the exit code that the command would end with.
+    """
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # `aar list | head` has read enough
@@ -80,7 +83,7 @@ def finish_output(code: str | int | None) -> str | int | None:
 
 
 def discard_output() -> None:
-    """Send what is still printed to nowhere: nobody reads it any more."""
+    """Send all further output to nowhere, as it has no reader any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -89,7 +92,7 @@ def discard_output() -> None:
 
 
 def detach_terminal() -> None:
-    """Let go of a terminal that hung up: whoever reads or writes there would get an error."""
+    """Detach from a terminal that hung up, where a read or write would fail."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in _TERMINALS:
         os.dup2(nowhere, number)

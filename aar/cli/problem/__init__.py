@@ -1,1 +1,1 @@
-"""`aar problem`: list, show, validate, measure baselines, attack."""
+"""``aar problem``: list, show, validate, measure baselines, attack."""

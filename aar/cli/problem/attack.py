@@ -1,4 +1,4 @@
-"""Attacking a problem's scores from the command line."""
+"""``aar problem attack``: run attacks on a problem's scores, and print the results."""
 
 from __future__ import annotations
 
@@ -6,17 +6,49 @@ import asyncio
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from aar.cli.options import JsonFlag
 from aar.cli.output.formatting import clean_line, format_duration
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
+from aar.cli.problem.options import DEFAULT_PROBLEM, ProblemName
 from aar.problems.protocol import Problem
+from aar.problems.registry import find_problem
 from aar.redteam import ATTACKS, AttackOutcome, AttackResult, attack_all
 from aar.sandbox.backends import choose_backend
 from aar.sandbox.scratch_folders import temporary_folder
 
 _SAID = 160
+
+
+def attack(
+    problem: ProblemName = DEFAULT_PROBLEM,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="Only this attack; may be repeated.")
+    ] = None,
+    submissions: Annotated[
+        int, typer.Option(min=2, max=512, help="How many an attacker with patience hands in.")
+    ] = 240,
+    seeds: Annotated[int | None, typer.Option(min=2, max=64, help="Fresh seeds; default the problem's.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="KEY", help="Baseline to start from; default the last.")] = None,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Run all known attacks on a problem's scores.
+
+    Shows the gain of each attack on the sealed split.
+    """
+    found = find_problem(problem)
+    found.check_data()
+    outcomes = run_attacks(
+        found, only=only or (), submissions=submissions, seeds=seeds, base=base, sandbox=sandbox, quiet=json
+    )
+    print_outcomes(found, outcomes, json=json)
+    if not all(outcome.held for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def run_attacks(
@@ -29,7 +61,9 @@ def run_attacks(
     sandbox: str,
     quiet: bool,
 ) -> list[AttackOutcome]:
-    """Make the attacks in fresh sandboxes and a scratch folder, with progress on standard error unless ``quiet``.
+    """Run the attacks in fresh sandboxes and a scratch folder.
+
+    Shows progress on standard error unless ``quiet``.
 
     Raises:
         UsageError: no such sandbox.
@@ -84,7 +118,7 @@ def _cores() -> int:
 
 
 def print_outcomes(problem: Problem, outcomes: Sequence[AttackOutcome], *, json: bool) -> None:
-    """Print the table, or the documented JSON: the outcomes with ``held``."""
+    """Print the outcomes as a table, or as the documented JSON with ``held``."""
     if json:
         print_json([{**to_json_value(outcome), "held": outcome.held} for outcome in outcomes])
         return
@@ -110,7 +144,7 @@ def print_outcomes(problem: Problem, outcomes: Sequence[AttackOutcome], *, json:
 
 
 def outcome_summary(outcome: AttackOutcome) -> str:
-    """By what an attack was stopped or marked, or what got through."""
+    """Summarize an outcome: the defence that stopped or marked it, or what got through."""
     result = outcome.result
     if result is None:
         return outcome.skipped

@@ -1,22 +1,48 @@
-"""Measuring a problem's baselines from the command line."""
+"""``aar problem baselines``: measure a problem's baselines, and print the results."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from aar.cli.options import JsonFlag
 from aar.cli.output.formatting import clean_line, format_duration, format_score
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
+from aar.cli.problem.options import DEFAULT_PROBLEM, ProblemName
 from aar.errors import UsageError
 from aar.problems.protocol import Problem, Stage
+from aar.problems.registry import find_problem
 from aar.sandbox.backends import choose_backend
 from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
+
+
+def baselines(
+    problem: ProblemName = DEFAULT_PROBLEM,
+    keys: Annotated[
+        list[str] | None, typer.Option("--baseline", "-b", metavar="KEY", help="Only this one; may be repeated.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=64, help="Fresh seeds; default the problem's.")] = None,
+    transfer: Annotated[bool, typer.Option("--transfer", help="On the transfer domains.")] = False,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Measure the baselines in the clean room.
+
+    They run as submissions do. Prints a table with standard errors.
+    """
+    found = find_problem(problem)
+    found.check_data()
+    results = run_baselines(found, keys=keys, seeds=seeds, transfer=transfer, sandbox=sandbox, quiet=json)
+    print_results(found, results, json=json)
 
 
 def run_baselines(
@@ -28,7 +54,9 @@ def run_baselines(
     sandbox: str,
     quiet: bool,
 ) -> list[BaselineResult]:
-    """Measure baselines in fresh sandboxes, with a progress bar on standard error unless ``quiet``.
+    """Measure baselines in fresh sandboxes.
+
+    Shows progress on standard error unless ``quiet``.
 
     Raises:
         UsageError: no such sandbox, or no transfer domains.
@@ -75,13 +103,14 @@ async def _measure(
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def print_results(problem: Problem, results: Sequence[BaselineResult], *, json: bool) -> None:
-    """Print the table, or the documented JSON: a list of key, estimate or verdict, seconds."""
+    """Print the results as a table, or as the documented JSON.
+
+    The JSON is a list of key, estimate or verdict, and seconds.
+    """
     if json:
         print_json([to_json_value(result) for result in results])
         return

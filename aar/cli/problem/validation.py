@@ -1,12 +1,20 @@
-"""Running ``aar problem validate``: the checks in scratch folders and a sandbox of the machine's choice."""
+"""``aar problem validate``: run a problem's checks in scratch folders and a sandbox."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from aar.campaign.problem_validation import ProblemValidator
+from aar.cli.options import JsonFlag
+from aar.cli.output.formatting import clean_line
+from aar.cli.output.printing import make_console, print_json
+from aar.cli.problem.options import DEFAULT_PROBLEM, ProblemName
+from aar.errors import ProblemError
 from aar.problems.plugin_calls import probe_problem
 from aar.problems.registry import find_problem, small_problem
 from aar.sandbox.backends import choose_backend
@@ -15,8 +23,37 @@ from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
 
 
+def validate(
+    problem: ProblemName = DEFAULT_PROBLEM,
+    sandbox: Annotated[str, typer.Option(help="auto, docker or bubblewrap.")] = "auto",
+    json: JsonFlag = False,
+) -> None:
+    """Check that a problem is sound.
+
+    Prepares every split twice, runs and grades the baselines in the clean room, and searches for hidden labels in
+    public.
+
+    Brief and directions are read too, and the problem's own checks come last.
+    """
+
+    def told(step: str) -> None:
+        if not json:
+            make_console(stderr=True).print(f"{step} …", style="dim")
+
+    name, flaws = run_problem_checks(problem, sandbox=sandbox, on_step=told)
+    if json:
+        print_json({"problem": name, "sound": not flaws, "flaws": flaws})
+    elif not flaws:
+        print(f"{name} is sound")
+    else:
+        for flaw in flaws:
+            print(f"- {clean_line(flaw)}")
+    if flaws:
+        raise ProblemError(f"problem {name} has {len(flaws)} flaw{'s' if len(flaws) > 1 else ''}")
+
+
 def run_problem_checks(reference: str, *, sandbox: str, on_step: Callable[[str], None]) -> tuple[str, list[str]]:
-    """Carry out all checks of a problem; returns its name and what is wrong with it.
+    """Run all checks of a problem, and return its name and its flaws.
 
     Raises:
         NotFound, ProblemError: the problem cannot be loaded.

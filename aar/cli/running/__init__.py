@@ -1,1 +1,1 @@
-"""Runs a campaign from a terminal: start, resume, the page server beside it, one line an event."""
+"""Running a campaign from a terminal: start, resume, the page process, plain event lines."""

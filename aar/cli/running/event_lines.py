@@ -15,7 +15,10 @@ _POLL_SECONDS = 0.5
 
 
 async def plain_view(running: RunningCampaign) -> None:
-    """Print events as they come until cancelled, and those that came last then; a resumed campaign's old ones not."""
+    """Print events as they are logged, until cancelled.
+
+    Prints the last ones after that, and none from before a resume.
+    """
     db, campaign_id = running.database, running.campaign_id
     after = await db.read(lambda session: _beginning(session, campaign_id)) if running.resumed else 0
 
@@ -40,5 +43,5 @@ async def plain_view(running: RunningCampaign) -> None:
 
 
 def _beginning(session: Session, campaign_id: str) -> int:
-    """The cursor just before this controller's own start."""
+    """Return the cursor just before this controller's own start."""
     return read_events(session, campaign_id, kinds=["campaign_started"])[-1].id - 1

@@ -1,4 +1,4 @@
-"""Running a campaign from a terminal: check, say what it may cost, run it with a view and a server beside it."""
+"""Run a campaign from a terminal: check it, show its possible cost, run it with view and pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aar.cli.output.log_setup import configure_logging
 from aar.cli.output.printing import make_console
 from aar.cli.output.streams import detach_terminal
 from aar.cli.running.event_lines import plain_view
-from aar.cli.running.page_server import serve_pages
+from aar.cli.running.page_process import serve_pages
 from aar.cli.running.start_summary import confirm_spending, print_end_summary, print_start_summary
 from aar.cli.views.live import live_view
 from aar.settings import get_settings
@@ -39,7 +39,11 @@ _DEFAULT_PORT = CampaignSpec().serve.port
 
 @dataclass(frozen=True, slots=True)
 class _RunOptions:
-    """How to run: ``plain`` lines instead of the live view, ``yes`` to every question, any free port or just one."""
+    """The options of a run.
+
+    ``plain`` prints lines instead of the live view, ``yes`` answers every question, ``any_port`` takes any free
+    port.
+    """
 
     plain: bool
     yes: bool
@@ -47,7 +51,7 @@ class _RunOptions:
 
 
 def run_new_campaign(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> int:
-    """Create a campaign and run it here to its end or pause; returns the exit code.
+    """Create and run a campaign to its end or pause, and return the exit code.
 
     Args:
         plain: print one line an event; also done where standard output is no terminal.
@@ -119,7 +123,7 @@ async def _run_with_view(
 
 
 def _listen(spec: CampaignSpec, manner: _RunOptions, closing: ExitStack) -> socket.socket | None:
-    """Take the address before anything is started, so that a taken port costs nothing."""
+    """Bind the address before anything is started, so that a taken port costs nothing."""
     if not spec.serve.enabled:
         return None
     any_port = manner.any_port and spec.serve.port == _DEFAULT_PORT

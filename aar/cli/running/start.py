@@ -1,4 +1,4 @@
-"""``aar start`` and ``aar resume``."""
+"""``aar start`` and ``aar resume``: run a new campaign, or an earlier one again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from aar.campaign.control.heartbeat import hold_campaign
+from aar.campaign.lifecycle.resume import read_changed_spec
+from aar.campaign.spec_loader import load_spec
 from aar.cli.campaign.steering import ResearcherOption, parse_limits, send_request
-from aar.cli.options import LATEST, CampaignId, DatabaseOption
+from aar.cli.campaign_options import LATEST, CampaignId
+from aar.cli.context import open_context
+from aar.cli.options import DatabaseOption
 
 _Usd = Annotated[str | None, typer.Option("--usd", metavar="N", help="Most dollars; `none` for no limit.")]
 _Tokens = Annotated[str | None, typer.Option("--tokens", metavar="N", help="Most tokens of all kinds; or `none`.")]
@@ -50,15 +55,13 @@ def start(
     yes: _Yes = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Run a campaign: SPEC, or a quick one of minutes.
+    """Run a campaign from SPEC, or a quick one of a few minutes.
 
     Flags override the spec. Without ANTHROPIC_API_KEY the team is the offline search baseline, which is not an LLM and
     costs nothing; with it the team is Claude, and the limit in dollars is said before anything starts.
 
     Ctrl-C pauses cleanly; a second one stops at once and loses nothing either.
     """
-    from aar.campaign.spec_loader import load_spec
-
     changes: dict[str, Any] = {
         "name": name,
         "problem": problem,
@@ -73,9 +76,7 @@ def start(
     given = {field: value for field, value in changes.items() if value is not None}
     given |= _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
     loaded = load_spec(spec, given)
-    from aar.cli.running.run_campaign import (
-        run_new_campaign,  # loads the server and all else, which a wrong spec need not wait for
-    )
+    from aar.cli.running.run_campaign import run_new_campaign  # with the server: help and a wrong spec do not wait
 
     raise typer.Exit(run_new_campaign(loaded, plain=plain, yes=yes, any_port=port is None))
 
@@ -95,7 +96,7 @@ def resume(
     yes: _Yes = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Take a paused or cut-off campaign up again.
+    """Resume a paused or interrupted campaign.
 
     Its limits can be raised on the way; what was asked for in its spec holds otherwise. With --researcher
     nothing is started here: the controller that runs lets that one go on, or the next one does.
@@ -103,9 +104,6 @@ def resume(
     if researcher is not None:
         send_request(campaign, "resume", "", researcher, None, database)
         return
-    from aar.campaign.control.heartbeat import hold_campaign
-    from aar.campaign.lifecycle.resume import read_changed_spec
-    from aar.cli.context import open_context
 
     given = _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
     with open_context(database) as workplace:

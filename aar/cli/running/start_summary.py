@@ -1,4 +1,4 @@
-"""What is said before a campaign starts, and after it ended."""
+"""The summaries printed before a campaign starts and after it ends."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import typer
 from aar.budget.totals import read_totals
 from aar.campaign.lifecycle.ending import CampaignEnding
 from aar.campaign.preflight import CampaignPlan
-from aar.cli.output.formatting import clean_line, format_count, format_duration, format_money
+from aar.cli.output.formatting import clean_line, format_count, format_duration, format_limits, format_money
 from aar.cli.output.printing import make_console, to_json_value
 from aar.cli.submissions.leaderboard import leaderboard_table
-from aar.cli.views.dashboard import format_limits
 from aar.errors import UsageError
 from aar.readmodels.formatting import OFFLINE_LABEL, model_label
 from aar.readmodels.submissions.board import read_board
@@ -23,7 +22,7 @@ _TOP = 5
 
 
 def print_start_summary(plan: CampaignPlan) -> None:
-    """Say what will run, where, and what it may spend."""
+    """Print the problem, the team, the limits and the possible spending."""
     out, spec = make_console(), plan.spec
     team = ", ".join(f"{number} on {model_label(model)}" for model, number in Counter(plan.models.models).items())
     out.print(f"problem   {clean_line(plan.problem.title)} ({plan.problem.name})")
@@ -46,7 +45,7 @@ def print_start_summary(plan: CampaignPlan) -> None:
 
 
 def confirm_spending(plan: CampaignPlan, *, yes: bool) -> None:
-    """Ask before money can be spent, where there is somebody to ask.
+    """Ask for confirmation before money can be spent, on a terminal.
 
     Raises:
         typer.Abort: the person declined.
@@ -63,7 +62,7 @@ def confirm_spending(plan: CampaignPlan, *, yes: bool) -> None:
 
 
 def print_end_summary(plan: CampaignPlan, campaign_id: str, ending: CampaignEnding, report: Path) -> None:
-    """Say how it ended: the best submissions, the cost, the report, and what to do next."""
+    """Print the ending, the best submissions, the cost, the report and next commands."""
     out, metric = make_console(), plan.problem.metric
     with plan.database.reading() as session:
         rows = read_board(session, campaign_id, limit=_TOP, higher_is_better=metric.higher_is_better).rows

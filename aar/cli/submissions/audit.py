@@ -1,25 +1,35 @@
-"""``aar audit``: look closely at a submission, and decide about it as a person."""
+"""``aar audit``: inspect a submission, and decide about it as a person."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
+from aar.campaign.control.submission_decisions import (
+    SubmissionDecision,
+    confirm_submission,
+    disqualify_submission,
+    reinstate_submission,
+)
+from aar.cli.author_name import author_name
+from aar.cli.campaign_options import LATEST, CampaignOption
+from aar.cli.context import open_context
 from aar.cli.error_handling import CommandGroup
-from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from aar.campaign.control.submission_decisions import SubmissionDecision
+from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.printing import print_json, to_json_value
+from aar.cli.submissions.details import print_details
+from aar.cli.submissions.listing import parse_submission_number
+from aar.readmodels.submissions.submission_details import read_submission_details
+from aar.scoring.submissions.submit import get_submission
 
 app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Look closely at a submission; confirm or disqualify it.",
+    help="Inspect a submission; confirm, disqualify or reinstate it.",
 )
 
 _Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The submission: `12` or `s12`.")]
@@ -31,17 +41,10 @@ _Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your na
 def show(
     number: _Number, campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None
 ) -> None:
-    """Show scores by phase, audits with their evidence, and each change of status with its cause.
+    """Show a submission's scores by phase, audits with evidence, and changes of status.
 
     For people: researchers see neither confirmed scores nor evidence.
     """
-    from aar.cli.context import open_context
-    from aar.cli.output.printing import print_json, to_json_value
-    from aar.cli.submissions.details import print_details
-    from aar.cli.submissions.listing import parse_submission_number
-    from aar.readmodels.submissions.submission_details import read_submission_details
-    from aar.scoring.submissions.submit import get_submission
-
     wanted = parse_submission_number(number)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -63,11 +66,10 @@ def confirm(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Ask for a confirmation: new seeds, the sealed splits, all audits.
+    """Request a confirmation: new seeds, the sealed splits, all audits.
 
     While the campaign runs, its scorer does it as soon as it is free; otherwise it waits for `aar resume`.
     """
-    from aar.campaign.control.submission_decisions import confirm_submission
 
     def rule(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
         return confirm_submission(session, campaign_id, wanted, reason, by)
@@ -85,8 +87,7 @@ def disqualify(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Take a submission off the board; its author is told the rule and the reason."""
-    from aar.campaign.control.submission_decisions import disqualify_submission
+    """Take a submission off the leaderboard; its author reads the rule and the reason."""
 
     def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
         return disqualify_submission(session, campaign_id, wanted, rule, reason, by)
@@ -103,8 +104,7 @@ def reinstate(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Put a disqualified submission back on the board."""
-    from aar.campaign.control.submission_decisions import reinstate_submission
+    """Put a disqualified submission back on the leaderboard."""
 
     def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
         return reinstate_submission(session, campaign_id, wanted, reason, by)
@@ -121,11 +121,6 @@ def _decide(
     json: bool,
     database: str | None,
 ) -> None:
-    from aar.cli.author_name import author_name
-    from aar.cli.context import open_context
-    from aar.cli.output.printing import print_json
-    from aar.cli.submissions.listing import parse_submission_number
-
     wanted, by = parse_submission_number(number), author_name(name)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)

@@ -1,15 +1,17 @@
-"""A submission seen closely, for the terminal."""
+"""The details of a submission, printed for the terminal."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
 
-    from aar.readmodels.submissions.submission_details import SubmissionDetails
-    from aar.scoring.submissions.submit import SubmissionView
+from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score, shorten
+from aar.cli.output.printing import make_console, make_table
+from aar.forum.references.citations import submission_status_word
+from aar.readmodels.submissions.phase_labels import phase_label
+from aar.readmodels.submissions.submission_details import SubmissionDetails
+from aar.scoring.submissions.submit import SubmissionView
 
 _STYLES = {
     "passed": "green",
@@ -24,9 +26,10 @@ _STYLES = {
 
 
 def submission_standing(found: SubmissionView) -> str:
-    """How it stands, in a few words: ``confirmed``, ``disqualified: static.network``, ``queued``."""
-    from aar.forum.references.citations import submission_status_word
+    """Return a submission's status as short text, such as ``confirmed``.
 
+    Also ``disqualified: static.network`` or ``queued``.
+    """
     if found.disqualified:
         return f"disqualified: {found.disqualified}"
     return found.state if not found.finished else submission_status_word(found.state, found.status, "")
@@ -34,9 +37,6 @@ def submission_standing(found: SubmissionView) -> str:
 
 def print_details(found: SubmissionView, close: SubmissionDetails) -> None:
     """Print scores by phase, audits, checks and history."""
-    from aar.cli.output.formatting import clean_line, format_datetime
-    from aar.cli.output.printing import make_console
-
     out = make_console()
     out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
     out.print(
@@ -47,11 +47,7 @@ def print_details(found: SubmissionView, close: SubmissionDetails) -> None:
 
 
 def print_checks(out: Console, close: SubmissionDetails) -> None:
-    """Print what is known beside the board score, part by part; parts that are empty are left out."""
-    from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score, shorten
-    from aar.cli.output.printing import make_table
-    from aar.readmodels.submissions.phase_labels import phase_label
-
+    """Print scores by phase, audits, history and open checks, leaving out empty parts."""
     if close.phases:
         made = make_table("scores", "score", "90 % interval", "seeds", "by domain", right=("seeds",))
         for phase in close.phases:

@@ -1,22 +1,23 @@
-"""``aar submissions NUMBER --record``: the whole story of a submission, for the person who runs the campaign."""
+"""``aar submissions NUMBER --record``: the full record of a submission, for the operator."""
 
 from __future__ import annotations
 
 import json as json_module
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
 
-    from aar.cli.context import CliContext
-    from aar.scoring.submission_history import SubmissionRecord
+from aar.cli.context import CliContext
+from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score
+from aar.cli.output.printing import make_console, make_table, print_json
+from aar.cli.submissions.details import submission_standing
+from aar.scoring.submission_history import SubmissionRecord, read_submission_record
 
 
 def print_history(workplace: CliContext, campaign: str, number: int, json: bool) -> None:
-    """Print it. Raises NotFound."""
-    from aar.cli.output.printing import make_console, print_json
-    from aar.scoring.submission_history import read_submission_record
+    """Print the full record of a submission.
 
+    Raises NotFound.
+    """
     view = workplace.campaign(campaign)
     with workplace.database.reading() as session:
         found = read_submission_record(session, view.id, number)
@@ -30,9 +31,6 @@ def print_history(workplace: CliContext, campaign: str, number: int, json: bool)
 
 
 def _print_frozen(out: Console, found: SubmissionRecord) -> None:
-    from aar.cli.output.formatting import clean_line, clean_text, format_datetime
-    from aar.cli.submissions.details import submission_standing
-
     view = found.submission
     same, alike = (", ".join(f"s{number}" for number in which) for which in (found.same_code, found.alike))
     out.print(f"s{view.number}: {clean_line(view.title)}", style="bold")
@@ -51,9 +49,6 @@ def _print_frozen(out: Console, found: SubmissionRecord) -> None:
 
 
 def _print_measured(out: Console, found: SubmissionRecord) -> None:
-    from aar.cli.output.formatting import clean_line, format_datetime, format_score
-    from aar.cli.output.printing import make_table
-
     runs = make_table("run", "domain", "drawn", "seed", "split", "state", "output", "s", right=("seed", "split", "s"))
     for run in found.runs:
         runs.add_row(
@@ -82,9 +77,6 @@ def _print_measured(out: Console, found: SubmissionRecord) -> None:
 
 
 def _print_judged(out: Console, found: SubmissionRecord) -> None:
-    from aar.cli.output.formatting import clean_line, clean_text, format_datetime
-    from aar.cli.output.printing import make_table
-
     for audit in found.audits:
         rule = f" {clean_line(audit.rule)}" if audit.rule else ""
         out.print(f"\n{format_datetime(audit.at)} {clean_line(audit.audit)} audit: {audit.verdict}{rule}")

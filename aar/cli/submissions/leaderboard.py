@@ -1,18 +1,20 @@
-"""``aar leaderboard``."""
+"""``aar leaderboard``: measured submissions, best first."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.table import Table
 
-from aar.cli.options import LATEST, MOST_ROWS, CampaignId, DatabaseOption, JsonFlag
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from aar.readmodels.submissions.board import BoardRow
-    from aar.scoring.submissions.submit import SubmissionView
+from aar.cli.campaign_options import LATEST, CampaignId
+from aar.cli.context import open_context
+from aar.cli.options import MOST_ROWS, DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, format_score
+from aar.cli.output.printing import make_console, make_table, print_json, print_table
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.submissions.board import BoardRow, read_board
+from aar.scoring.submissions.submit import SubmissionView
 
 
 def leaderboard(
@@ -27,11 +29,6 @@ def leaderboard(
     apart. Once a submission is confirmed on unseen data, the best confirmed one leads. What was disqualified or refuted
     stands below, without a rank.
     """
-    from aar.cli.context import open_context
-    from aar.cli.output.printing import print_json, print_table
-    from aar.readmodels.problem_metric import find_metric
-    from aar.readmodels.submissions.board import read_board
-
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         metric = find_metric(view.problem)
@@ -47,10 +44,7 @@ def leaderboard(
 
 
 def leaderboard_table(rows: list[BoardRow], metric: str) -> Table:
-    """Rows of the leaderboard as a table."""
-    from aar.cli.output.formatting import clean_line, format_score
-    from aar.cli.output.printing import make_table
-
+    """Return the rows of the leaderboard as a table."""
     made = make_table(
         "#", "band", metric, "90 % interval", "confirmed", "seeds", "", "by", "status", "title", right=("#", "seeds")
     )
@@ -74,9 +68,6 @@ def leaderboard_table(rows: list[BoardRow], metric: str) -> Table:
 
 
 def _print_fallen(head: str, found: list[SubmissionView]) -> None:
-    from aar.cli.output.formatting import clean_line
-    from aar.cli.output.printing import make_console
-
     out = make_console()
     if found:
         out.print(f"\n{head}", style="bold")

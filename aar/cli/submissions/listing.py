@@ -1,18 +1,24 @@
-"""``aar submissions``: the list, or one with its frozen code."""
+"""``aar submissions``: list submissions, or show one with its frozen code."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.rule import Rule
 
-from aar.cli.options import LATEST, CampaignOption, DatabaseOption, JsonFlag
-
-if TYPE_CHECKING:
-    from aar.cli.context import CliContext
-    from aar.readmodels.submissions.submission_code import CodeFile
-    from aar.readmodels.submissions.submission_details import SubmissionDetails
-    from aar.scoring.submissions.submit import SubmissionView
+from aar.campaign.views import get_researcher
+from aar.cli.campaign_options import LATEST, CampaignOption
+from aar.cli.context import CliContext, open_context
+from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, clean_text, format_clock, format_datetime, format_score
+from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
+from aar.cli.submissions.details import print_checks, submission_standing
+from aar.cli.submissions.history import print_history
+from aar.errors import UsageError
+from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
+from aar.readmodels.submissions.submission_details import SubmissionDetails, read_submission_details
+from aar.scoring.submissions.submit import SubmissionView, get_submission, list_submissions
 
 
 def submissions(
@@ -27,11 +33,7 @@ def submissions(
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
-    """List what was handed in, or show one with its code."""
-    from aar.cli.context import open_context
-    from aar.cli.submissions.history import print_history
-    from aar.errors import UsageError
-
+    """List submissions, or show one with its code."""
     if record and number is None:
         raise UsageError("--record is about one submission", "Give its number: aar submissions s12 --record")
     with open_context(database) as workplace:
@@ -44,12 +46,6 @@ def submissions(
 
 
 def _list(workplace: CliContext, campaign: str, researcher: str | None, json: bool) -> None:
-    from aar.campaign.views import get_researcher
-    from aar.cli.output.formatting import clean_line, format_clock, format_score
-    from aar.cli.output.printing import make_table, print_json, print_table
-    from aar.cli.submissions.details import submission_standing
-    from aar.scoring.submissions.submit import list_submissions
-
     view = workplace.campaign(campaign)
     found: list[SubmissionView] = []
     with workplace.database.reading() as session:
@@ -75,11 +71,6 @@ def _list(workplace: CliContext, campaign: str, researcher: str | None, json: bo
 
 
 def _show(workplace: CliContext, campaign: str, number: str, json: bool) -> None:
-    from aar.cli.output.printing import print_json, to_json_value
-    from aar.readmodels.submissions.submission_code import read_submission_code
-    from aar.readmodels.submissions.submission_details import read_submission_details
-    from aar.scoring.submissions.submit import get_submission
-
     wanted = parse_submission_number(number)
     view = workplace.campaign(campaign)
     with workplace.database.reading() as session:
@@ -93,9 +84,10 @@ def _show(workplace: CliContext, campaign: str, number: str, json: bool) -> None
 
 
 def parse_submission_number(given: str) -> int:
-    """The number that `12` or `s12` stands for. Raises UsageError."""
-    from aar.errors import UsageError
+    """Return the number of a submission from ``12`` or ``s12``.
 
+    Raises UsageError.
+    """
     digits = given.removeprefix("s").removeprefix("S")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
         raise UsageError(f"{given!r} is no submission's number", "Give one such as 12 or s12; see `aar submissions`")
@@ -103,12 +95,6 @@ def parse_submission_number(given: str) -> int:
 
 
 def _print(found: SubmissionView, close: SubmissionDetails, files: list[CodeFile]) -> None:
-    from rich.rule import Rule
-
-    from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_score
-    from aar.cli.output.printing import make_console
-    from aar.cli.submissions.details import print_checks, submission_standing
-
     out = make_console()
     out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
     for name, value in (

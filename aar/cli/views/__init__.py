@@ -1,1 +1,1 @@
-"""Renders a campaign for a terminal: dashboard, live view, its overview and JSON."""
+"""Views of a campaign for a terminal: dashboard, live view, overview, JSON."""

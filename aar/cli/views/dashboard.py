@@ -1,10 +1,9 @@
-"""An overview as rich draws it: the team's table, the score against the human baseline, the gauges, the forum."""
+"""The dashboard of a campaign, drawn with rich: team, score, gauges, alerts, forum."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -18,6 +17,7 @@ from aar.cli.output.formatting import (
     format_count,
     format_datetime,
     format_duration,
+    format_limits,
     format_money,
     format_score,
     format_signed,
@@ -38,20 +38,12 @@ _ALERT_LENGTH = 220
 _NARROW = 70
 """Columns of a screen that has no room for a frame and bars."""
 _STATE_STYLES = {"running": "green", "waiting": "cyan", "failed": "red", "paused": "yellow", "finished": "dim"}
-_LIMITS = {
-    "usd": "${}",
-    "tokens": "{} tokens",
-    "hours": "{} h",
-    "usd_per_agent_hour": "${}/agent-hour",
-    "core_hours": "{} core-hours",
-    "submissions": "{} submissions",
-}
 
 
 def render_dashboard(
     found: CampaignOverview, *, seconds: float, hint: str = "", height: int | None = None
 ) -> RenderableType:
-    """The whole view.
+    """Render the whole dashboard.
 
     Args:
         found: what to draw.
@@ -73,7 +65,7 @@ def render_dashboard(
 
 @dataclass(frozen=True, slots=True)
 class _Framed:
-    """What is in a frame where the screen is wide enough for one."""
+    """A frame around content where the screen is wide enough."""
 
     inside: RenderableType
 
@@ -83,7 +75,7 @@ class _Framed:
 
 
 class _Gauges(Table):
-    """Lines of name, bar and words; on a narrow screen without the bar, one below another."""
+    """A table of name, bar and text; on a narrow screen one below another, without bars."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if options.max_width >= _NARROW:
@@ -227,15 +219,6 @@ def _queue(queue: QueueState) -> str:
 
 def _free(found: CampaignOverview) -> bool:
     return not found.spent.usd and not found.spent.reserved_usd and found.offline
-
-
-def format_limits(limits: Mapping[str, Any]) -> str:
-    """The limits in force, in one line."""
-    said = [pattern.format(limits[key]) for key, pattern in _LIMITS.items() if limits.get(key) is not None]
-    own = {key: value for key, value in (limits.get("researcher") or {}).items() if value is not None}
-    if own:
-        said.append("each researcher " + ", ".join(f"{key} {value}" for key, value in own.items()))
-    return ", ".join(said) or "none"
 
 
 def _bar(share: float, marks: Mapping[float, str], style: str) -> Text:

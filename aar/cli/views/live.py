@@ -1,4 +1,4 @@
-"""The live view of ``aar start``: the dashboard, redrawn from the database beside the campaign."""
+"""The live view of ``aar start``: the dashboard, redrawn from the database."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HINT = "Ctrl-C pauses cleanly after the turns in progress; a second one stops a
 
 
 async def live_view(running: RunningCampaign) -> None:
-    """Draw until cancelled, and once more then, so that what stays on the screen is how it ended."""
+    """Draw the dashboard until cancelled, and once more with the final state."""
     db, campaign_id = running.database, running.campaign_id
     began = time.monotonic()
     before = await db.read(lambda session: read_seconds_run(session, campaign_id))
@@ -72,7 +72,10 @@ def _hint(running: RunningCampaign) -> str:
 
 @contextmanager
 def suppress_key_echo() -> Iterator[None]:
-    """Keep the terminal from writing typed keys (a Ctrl-C's ``^C`` too) into the picture; the keys work as ever."""
+    """Stop the terminal from printing typed keys, such as ``^C``, into the view.
+
+    The keys work as before.
+    """
     if not sys.stdin.isatty():
         yield
         return

@@ -1,33 +1,33 @@
-"""How a campaign stands, gathered in one cheap read: for ``aar status`` and the live view."""
+"""The overview of a campaign, from one cheap read: for ``aar status`` and the live view."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy.orm import Session
 
 from aar.budget.totals import Totals, read_totals
 from aar.campaign.diversity.entropy import current_families, latest_vendi_score, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
+from aar.cli.output.formatting import format_hourly_rate
+from aar.cli.output.printing import to_json_value
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
 from aar.readmodels.alerts import Alert, list_alerts
 from aar.readmodels.formatting import is_offline
 from aar.readmodels.problem_metric import find_metric
 from aar.readmodels.submissions.board import BoardRow, read_board, read_queue_state
+from aar.scoring.queue.submission_queue import QueueState
 from aar.store.column_types import now
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from aar.scoring.queue.submission_queue import QueueState
 
 _NEWEST_POSTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ResearcherRow:
-    """One researcher: as it is, its best measured submission, and what it spent."""
+    """One researcher with its best measured submission and its spending."""
 
     researcher: ResearcherView
     best: BoardRow | None
@@ -36,7 +36,7 @@ class ResearcherRow:
 
 @dataclass(frozen=True, slots=True)
 class CampaignOverview:
-    """A campaign at a moment.
+    """The state of a campaign at one moment.
 
     Args:
         at: the moment.
@@ -69,17 +69,20 @@ class CampaignOverview:
 
     @property
     def limits(self) -> dict[str, Any]:
-        """The limits of the spec that are set."""
+        """Return the limits of the spec that are set."""
         return {key: value for key, value in self.campaign.spec.get("limits", {}).items() if value is not None}
 
     @property
     def metric_name(self) -> str:
-        """The metric's name, or a general word for it."""
+        """Return the metric's name, or ``score``."""
         return self.metric.name if self.metric else "score"
 
 
 def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
-    """Read how a campaign stands. Raises NotFound."""
+    """Read the overview of a campaign.
+
+    Raises NotFound.
+    """
     campaign = get_campaign(session, campaign_id)
     metric = find_metric(campaign.problem)
     board = read_board(session, campaign.id, higher_is_better=metric is None or metric.higher_is_better).rows
@@ -107,9 +110,7 @@ def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
 
 
 def overview_json(found: CampaignOverview) -> dict[str, Any]:
-    """The documented shape of ``aar status --json``."""
-    from aar.cli.output.printing import to_json_value
-
+    """Return the documented JSON of ``aar status --json``."""
     campaign = to_json_value(found.campaign)
     del campaign["spec"]  # the seed and a database's password stand there
     return {
@@ -143,8 +144,6 @@ def overview_json(found: CampaignOverview) -> dict[str, Any]:
 
 
 def _spent(each: Totals) -> dict[str, Any]:
-    from aar.cli.output.printing import to_json_value
-
     return {
         "usd": to_json_value(each.usd),
         "reserved_usd": to_json_value(each.reserved_usd),
@@ -152,10 +151,5 @@ def _spent(each: Totals) -> dict[str, Any]:
         "calls": each.calls,
         "agent_seconds": each.agent_seconds,
         "core_seconds": each.core_seconds,
-        "usd_per_agent_hour": hourly_rate(each),
+        "usd_per_agent_hour": format_hourly_rate(each.usd_per_agent_hour),
     }
-
-
-def hourly_rate(each: Totals) -> str | None:
-    """The rate as programs read it; None before any work."""
-    return None if each.usd_per_agent_hour is None else f"{each.usd_per_agent_hour:.6f}"

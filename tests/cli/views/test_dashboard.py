@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aar.cli.views.dashboard import format_limits, render_dashboard
+from aar.cli.output.formatting import format_limits
+from aar.cli.views.dashboard import render_dashboard
 from aar.cli.views.overview import CampaignOverview, read_overview
 from aar.settings import Settings
 from aar.store import open_database
