@@ -50,7 +50,6 @@ from aar.sandbox.docker.image_tags import default_tag
 from aar.testing.docker_engine import PrivateDockerEngine, docker_missing_reason, private_docker_engine
 
 MODEL = "claude-sonnet-4-6"
-PATIENCE_MINUTES = 0.4
 LONGEST_STEP = 240.0
 
 
@@ -63,17 +62,21 @@ class Size:
         times: how often each kind of bad reply comes.
         thinking: seconds of a reply.
         chat: share of turns that inspect the workspace instead of submitting a method.
+        odd_every: the problem fails over one of so many methods.
         seconds_away: seconds for which something is away, or full.
+        patience_minutes: the campaign's, with its model service.
     """
 
     researchers: int = 8
     times: int = 3
     thinking: float = 1.0
     chat: float = 0.2
+    odd_every: int = 20
     seconds_away: float = 12.0
+    patience_minutes: float = 0.4
 
 
-SHORT = Size(researchers=5, times=1, thinking=0.2, chat=0.7, seconds_away=4.0)
+SHORT = Size(researchers=5, times=1, thinking=0.2, chat=0.7, odd_every=4, seconds_away=4.0, patience_minutes=1.0)
 
 
 @dataclass(slots=True)
@@ -160,6 +163,8 @@ class Night:
         self.service.ask("/down", post=True)
         time.sleep(self.size.seconds_away)
         self.hear("an outage", "status")
+        while "; try " not in self.heard["an outage"] and time.time() - began < 40 * self.size.patience_minutes:
+            self.hear("an outage", "status")
         self.service.ask("/up", post=True)
         self.recovered("service away", began)
 
@@ -187,8 +192,12 @@ class Night:
         """Fill the disk, and make room again."""
         began = time.time()
         said = self.home.log.stat().st_size
-        keep_full(self.home.folder.parent, self.size.seconds_away, lambda: b"disk" in self.home.log.read_bytes()[said:])
-        self.recovered("disk full", began)
+
+        def met() -> bool:
+            return re.search(rb"disk (is )?full|No space left", self.home.log.read_bytes()[said:]) is not None
+
+        keep_full(self.home.folder.parent, self.size.seconds_away, met)
+        self.recovered("disk full" if met() else "disk full, and nobody wrote", began)
 
     def engine(self, engine: PrivateDockerEngine) -> None:
         """Restart the Docker engine."""
@@ -245,17 +254,17 @@ class Night:
             self.broken.append(f"the last controller's exit code is {code}")
 
 
-def spec_of(address: str, problem: Path, researchers: int, backend: str) -> dict[str, Any]:
+def spec_of(address: str, problem: Path, size: Size, backend: str) -> dict[str, Any]:
     """Return the spec of the campaign."""
     return {
         "name": "a night with bad luck",
         "problem": str(problem),
         "researchers": {
-            "count": researchers,
+            "count": size.researchers,
             "model": MODEL,
             "base_url": address,
             "max_output_tokens": 2048,
-            "patience_minutes": PATIENCE_MINUTES,
+            "patience_minutes": size.patience_minutes,
         },
         "directions": {"deal": "same"},
         "sandbox": {"backend": backend, "workspace_gib": 0.03, "memory_gib": 0.5, "patience_minutes": 5},
@@ -291,14 +300,14 @@ def run(options: argparse.Namespace, scratch: Path, engine: PrivateDockerEngine 
     began = time.monotonic()
     backend = "docker" if engine is not None else "bubblewrap"
     size = SHORT if options.short else Size()
-    service = ServiceProcess(size.times, options.seed, size.thinking, size.chat)
+    service = ServiceProcess(size.times, options.seed, size.thinking, size.chat, size.odd_every)
     with small_disk(scratch / "disk") as mounted:
         environment = {"AAR_DOCKER_HOST": engine.address} if engine is not None else {}
         home = Home(scratch / "disk" / "home", options.aar.split(), environment)
         home.folder.mkdir()
         problem = problem_with_a_flaw(scratch / "problem")
         spec = scratch / "campaign.yaml"
-        spec.write_text(yaml.safe_dump(spec_of(service.address, problem, size.researchers, backend)))
+        spec.write_text(yaml.safe_dump(spec_of(service.address, problem, size, backend)))
         night = Night(home, service, spec, ["--sandbox", backend], size)
         try:
             play(night, steps(night, short=options.short, disk=mounted, engine=engine), began)

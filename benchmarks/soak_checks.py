@@ -326,6 +326,7 @@ _AT_LARGE = {
     "service away for longer than patience": r"campaign paused: .*cannot reach",
     "service asks for an hour": r"the service asks for a pause until",
     "disk full": r"disk (?:is )?full",
+    "disk full, and nobody wrote": "",
     "Docker engine restarts": r"Docker engine failed .*try 1, next in",
     "sandbox killed": r"sandbox .*lost",
 }
@@ -349,14 +350,16 @@ def _story(holds: Holds, evidence: Evidence) -> None:
         f"each kind of bad reply came {evidence.times} times", not rare,
         f"{len(wanted) - len(rare)} of {len(wanted)} kinds {'; '.join(rare)}",
     )  # fmt: skip
-    untold = [kind for kind in KINDS if not re.search(_TOLD[kind], evidence.events, re.MULTILINE)]
+    # What came while everything was down may have been lost with the controller, before anybody could write it down.
+    seen = {row["kind"] for row in evidence.bill if not _overlaps(row["at"] - 2, row["at"] + 5, evidence)}
+    untold = [kind for kind in KINDS if kind in seen and not re.search(_TOLD[kind], evidence.events, re.MULTILINE)]
     untold += [
         fault.name for fault in evidence.faults if not re.search(_AT_LARGE[fault.name], evidence.events, re.MULTILINE)
     ]
     holds.check("the event log names what went wrong", not untold, "; ".join(dict.fromkeys(untold)) or "all of it")
     report = html.unescape(evidence.heard.get("the report", ""))
     absent = [fault.name for fault in evidence.faults if not re.search(_REPORTED[fault.name], report)]
-    absent += [kind for kind in _IN_REPORT if not re.search(_TOLD[kind], report)]
+    absent += [kind for kind in _IN_REPORT if kind in seen and not re.search(_TOLD[kind], report)]
     holds.check("the report names what went wrong", not absent, "; ".join(dict.fromkeys(absent)) or "all of it")
     silent = [
         what for what, words in _HEARD.items() if what in evidence.heard and not re.search(words, evidence.heard[what])
@@ -365,6 +368,10 @@ def _story(holds: Holds, evidence: Evidence) -> None:
 
 
 # Recovery.
+
+
+def _overlaps(began: float, ended: float, evidence: Evidence) -> bool:
+    return any(began < each.recovered and ended > each.began for each in evidence.faults)
 
 
 def recoveries(evidence: Evidence) -> Iterator[tuple[str, float]]:
@@ -381,7 +388,7 @@ def recoveries(evidence: Evidence) -> Iterator[tuple[str, float]]:
                 continue
             good = (later["done"] for later in rows[index + 1 :] if not later["kind"] and later["done"])
             until = next(good, 0.0)
-            if until and not any(row["at"] < each.recovered and until > each.began for each in evidence.faults):
+            if until and not _overlaps(row["at"], until, evidence):
                 yield row["kind"], until - row["at"]
 
 

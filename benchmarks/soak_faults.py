@@ -30,7 +30,6 @@ EDITOR = "str_replace_based_edit_tool"
 HOUR = "asks to come back in an hour"
 LASTING = {"the same turn again and again": 3}
 """Kinds that last for so many requests in a row."""
-ODD_EVERY = 20
 _SSE = {"content-type": "text/event-stream"}
 _NOTHING = {"input_tokens": 0, "output_tokens": 0}
 _KNOWN = {"input_tokens": 900, "output_tokens": 90}
@@ -56,14 +55,14 @@ class Turn:
 Make = Callable[[Turn, MessagesRequest], Fault]
 
 
-def code(number: int) -> str:
+def code(number: int, odd_every: int) -> str:
     """Return a command that writes a method.
 
-    The output of one of twenty is constant, over which the problem fails.
+    The output of one of ``odd_every`` is constant, over which the problem fails.
     """
-    odd = number % ODD_EVERY == 5
+    odd = number % odd_every == odd_every // 4
     title = f"constant {number}" if odd else f"mean plus {number}"
-    guess = f"{number // ODD_EVERY % 4 + 1}.0" if odd else f"fmean(points.y) + {number} / 10000 + x / 1000"
+    guess = f"{number // odd_every % 4 + 1}.0" if odd else f"fmean(points.y) + {number} / 10000 + x / 1000"
     manifest = f"title: {title}\nclaim: It guesses.\nfamilies: [other]\n"
     run = (
         "import toylab\nfrom statistics import fmean\npoints = toylab.read()\n"

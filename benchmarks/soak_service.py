@@ -2,7 +2,7 @@
 
 It runs in a process of its own.
 
-Run: python benchmarks/soak_service.py TIMES SEED THINKING CHAT
+Run: python benchmarks/soak_service.py TIMES SEED THINKING CHAT ODD_EVERY
 
 It plays a team whose members write a method, submit it, wait for its score, and begin again. About every second reply
 goes wrong in one of the ways of ``KINDS``, each of them TIMES times; a good one takes THINKING seconds or half of it
@@ -81,6 +81,7 @@ class Service:
     dice: random.Random
     thinking: float = 1.0
     chat: float = 0.2
+    odd_every: int = 20
     asked: dict[int, Asked] = field(default_factory=dict)
     struck: Counter[str] = field(default_factory=Counter)
     submitted: set[str] = field(default_factory=set)
@@ -165,7 +166,7 @@ class Service:
             self._written[digest] = len(self._written)
         number = self._written[digest]
         return [
-            tool_use_block("bash", command=code(number)),
+            tool_use_block("bash", command=code(number, self.odd_every)),
             tool_use_block("submit_method", path=f"/workspace/m{number}"),
         ]
 
@@ -294,11 +295,12 @@ async def serve(service: Service) -> None:
 def main() -> None:
     """Serve a night."""
     times, seed, thinking, chat = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+    odd_every = int(sys.argv[5])
     logging.disable(logging.CRITICAL)  # an outage breaks what is under way, and a server complains of that
     dice = random.Random(seed)
     deck = [kind for kind in KINDS for _ in range(times)]
     dice.shuffle(deck)
-    asyncio.run(serve(Service(deck, dice, thinking, chat)))
+    asyncio.run(serve(Service(deck, dice, thinking, chat, odd_every)))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ Toy.call_limits = _CallLimits(seconds=10.0)
 class ServiceProcess:
     """The model service, in a process of its own."""
 
-    def __init__(self, times: int, seed: int, thinking: float, chat: float) -> None:
-        given = [str(each) for each in (times, seed, thinking, chat)]
+    def __init__(self, times: int, seed: int, thinking: float, chat: float, odd_every: int) -> None:
+        given = [str(each) for each in (times, seed, thinking, chat, odd_every)]
         command = [sys.executable, str(HERE / "soak_service.py"), *given]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -156,10 +156,10 @@ def keep_full(place: Path, seconds: float, met: Callable[[], bool]) -> None:
 
     Args:
         seconds: for so long at least.
-        met: returns True once it had an effect; it is waited for a minute.
+        met: returns True once it had an effect; it is waited for, five times as long.
     """
     filler, began = place / "filler", time.monotonic()
-    while (gone := time.monotonic() - began) < seconds or (gone < 60 and not met()):
+    while (gone := time.monotonic() - began) < seconds or (gone < 5 * seconds and not met()):
         for size in (65536, 512):
             with filler.open("ab", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
