@@ -14,7 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[1]
 
-pytestmark = [pytest.mark.slow, pytest.mark.bubblewrap]
+pytestmark = [pytest.mark.slow, pytest.mark.bubblewrap, pytest.mark.nightly]
 
 
 def test_an_installed_wheel_plays_a_campaign(tmp_path: Path) -> None:

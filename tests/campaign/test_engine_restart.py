@@ -22,7 +22,7 @@ from aar.settings import Settings, get_settings
 from aar.store.event_log import read_events
 from aar.testing.docker_engine import PrivateDockerEngine, docker_missing_reason, private_docker_engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.nightly]
 
 _AWAY_SECONDS = 12.0
 

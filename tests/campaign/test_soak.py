@@ -11,7 +11,7 @@ import pytest
 
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
-pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
+pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow, pytest.mark.nightly]
 
 
 def test_a_night_with_bad_luck_loses_no_money_no_work_and_nobody() -> None:

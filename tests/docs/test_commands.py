@@ -53,7 +53,16 @@ def _mentions() -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.bubblewrap
-@pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page, id=page.stem, marks=() if page.stem in ("README", "cli", "steering") else pytest.mark.nightly
+        )
+        for page in PAGES
+        if _blocks(page)
+    ],
+)
 def test_a_pages_commands_run(page: Path, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "ANTHROPIC_API_KEY"}
     environment |= {

@@ -55,6 +55,7 @@ class _Bubblewrapped(AttackSuite):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.xdist_group("attacks on weak_to_strong")  # its attacks are made once, by one worker
 class TestWeakToStrong(_Bubblewrapped):
     """The default problem, with real data and methods."""
