@@ -1,4 +1,4 @@
-"""The HTTP API under ``/api/v1``: typed and paged, with all that the command line reads."""
+"""The HTTP API under ``/api/v1``: typed, paged, with all that the command line reads."""
 
 from __future__ import annotations
 

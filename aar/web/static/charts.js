@@ -1,5 +1,5 @@
 // Makes figures interactive: values at the pointer or by arrow keys, zoom by dragging, points that open a submission.
-// The server's drawing stays for whoever has no scripts. Data come from the tables that are linked below each figure.
+// Without scripts the server's drawing stays. Data come from the tables that are linked below each figure.
 (() => {
   const { css, short } = figures;
 
@@ -11,7 +11,7 @@
     return rows.map((row) => Object.fromEntries(columns.map((name, index) => [name, row[index]])));
   }
 
-  // A submission: a disc; a diamond when confirmed, a cross when refuted, with its interval; an arrow where it lies beyond.
+  // A submission: a disc; a diamond if confirmed, a cross if refuted, with its interval; an arrow if it is out of range.
   function mark(u, point) {
     const { ctx } = u;
     const px = devicePixelRatio;
@@ -85,7 +85,7 @@
       this.rebuild(data);
     }
 
-    // What somebody zoomed in on; null while all is shown.
+    // The range of a zoom; null while all is shown.
     get view() {
       if (!this.u) return null;
       const { x, y } = this.u.scales;

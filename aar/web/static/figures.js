@@ -1,4 +1,4 @@
-// What figures show, as lines and marks for uPlot; charts.js draws it. Loaded before that.
+// Converts chart data to lines and marks for uPlot; charts.js draws them and is loaded later.
 const figures = (() => {
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const colour = (index) => css(index ? `--s${((index - 1) % 8) + 1}` : "--best");
@@ -6,7 +6,7 @@ const figures = (() => {
   const step = uPlot.paths.stepped({ align: 1 });
   const short = (value) => (value == null ? "–" : Number(value.toFixed(3)).toString().replace("-", "−"));
 
-  // What is drawn, from a plan (see aar/web/chart_config.py) and its tables: horizontal values, lines, and marks by position.
+  // Returns horizontal values, lines, and marks by position, from a plan (see aar/web/chart_config.py) and its tables.
   function scores(plan, tables) {
     const usd = plan.over === "usd";
     const share = !usd && plan.end > 180 ? 1 / 60 : 1;

@@ -1,14 +1,15 @@
-// Keeps an open page fresh. htmx follows the stream, asks for the live parts and swaps them in, leaving what is open,
-// focused or scrolled as it is. Left to us: when to ask, which events were heard, and what to do while nobody looks.
+// Refreshes an open page. htmx follows the stream, requests the live parts and swaps them in; open, focused and
+// scrolled elements stay as they are. This script decides when to request, stores the newest received event, and
+// disconnects hidden pages.
 (() => {
   const page = document.body;
   const main = document.getElementById("main");
   if (!page.hasAttribute("sse-connect")) return;
   const status = document.querySelector(".live");
   const log = document.getElementById("log");
-  let last = page.dataset.after; // the newest event heard
-  page.dataset.seen = last; // the newest event that the page must show; one rendering since then serves all who watch
-  let taken = 0; // when the page was last taken anew: at most once a second, at once after a quiet time
+  let last = page.dataset.after; // the newest received event
+  page.dataset.seen = last; // the newest event that the page must show; one rendering since then serves all watchers
+  let taken = 0; // time of the last refresh: at most once a second, at once after a quiet time
   let due = null;
   let stream = null;
 
@@ -32,8 +33,8 @@
     if (main.querySelector("[data-live]")) soon();
   };
 
-  // A stream begins where the one before ended. A browser keeps at most six connections to a host, so a page that
-  // nobody looks at gives its own back; when it is looked at again, the stream tells what it missed.
+  // A stream begins at the end of the previous one. A browser opens at most six connections to a host, so a hidden
+  // page closes its own; when it is visible again, the stream sends the missed events.
   htmx.createEventSource = (address) => {
     stream?.close();
     stream = new EventSource(`${address}?after=${last}`);
@@ -51,6 +52,6 @@
   for (const lost of ["htmx:sseError", "htmx:sendError", "htmx:responseError"]) page.addEventListener(lost, () => say(false));
   page.addEventListener("htmx:configRequest", (event) => { event.detail.headers["aar-seen"] = page.dataset.seen; });
 
-  // What somebody opened or closed stays so, whatever the server's copy says.
+  // Details that a person opened or closed stay so, whatever the server's copy has.
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, part) => !(name === "open" && part.localName === "details");
 })();
