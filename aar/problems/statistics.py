@@ -16,7 +16,7 @@ from aar.problems.protocol import Estimate
 
 COVERAGE = 0.90
 """Confidence level of an estimate's interval."""
-_REMEDY = "Mend the problem's `pool` (docs/problems.md)"
+_REMEDY = "Fix the problem's `pool` (docs/problems.md)"
 
 
 @dataclass(frozen=True, slots=True)

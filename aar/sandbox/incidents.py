@@ -68,5 +68,5 @@ def report_left_behind(sink: IncidentSink | None, sandbox: str, campaign_id: str
 def report_pruned_tree(sink: IncidentSink | None, sandbox: str, campaign_id: str, cut: int) -> None:
     """Report the entries that a retained workspace lost because they nest too deep."""
     if cut and sink is not None:
-        detail = f"{cut} files or folders nest deeper than {MAX_LEVELS} levels and were not kept"
+        detail = f"{cut} files or folders nest deeper than {MAX_LEVELS} levels and were not retained"
         sink(Incident(sandbox, campaign_id, IncidentKind.CUT, detail))

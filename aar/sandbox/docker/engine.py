@@ -24,7 +24,7 @@ _TIMEOUT_SECONDS = 60
 _POOL = 32
 _PROBE_SECONDS = 5
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
-_START = "start the Docker engine and see that this user may use its socket"
+_START = "start the Docker engine and give this user access to its socket"
 
 
 @dataclass(frozen=True, slots=True)

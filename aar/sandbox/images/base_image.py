@@ -100,6 +100,6 @@ def _from_packages(api: Any, tag: str) -> None:
             check=False,
         )
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+            said = (done.stderr.strip().splitlines() or ["no error output"])[-1]
             raise SetupError(f"mmdebstrap failed: {said[:300]}", "check this machine's package mirror")
         api.import_image_from_file(str(archive), repository=name, tag=codename)
