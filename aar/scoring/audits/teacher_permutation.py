@@ -20,12 +20,12 @@ class TeacherAudit:
 
     The labels are permuted within their domain.
 
-    A permutation changes only which item a label belongs to, so the score that is left comes from something else: its
-    own representation, prompts, or data it should not have. The first two are honest elicitation, so this is a label
-    and no more. One that surely loses something, and not surely half of its score, is labelled too: a share of the
-    teacher in the mixture would buy a pass otherwise. That is for metrics that name a ``plain`` level, whose zero means
-    that nothing was gained over the teacher. The test is one-sided at 95 %, against the confirmation's score and by its
-    error (``score_drop.teacher_effect``).
+    A permutation changes only which item a label belongs to, so the score that is left comes from something else: the
+    method's own representation, prompts, or data it should not have. The first two are honest elicitation, so this is a
+    label and no more. One that surely loses something, and not surely half of its score, is labelled too: a share of
+    the teacher in the mixture would buy a pass otherwise. That is for metrics that name a ``plain`` level, whose zero
+    means that nothing was gained over the teacher. The test is one-sided at 95 %, against the confirmation's score and
+    by its error (``score_drop.teacher_effect``).
     """
 
     name = "teacher"
