@@ -101,7 +101,7 @@ def test_an_address_with_a_login_is_refused_and_not_quoted(spec_file: Path, logi
         ("limits:\n  usd: 3\n  hours: 1:30\n", 3, "1:30 is a number in base 60", "Write it out"),
         ("limits:\n  usd: 010\n", 2, "010 begins with a zero, which makes it octal", "Leave the zero out"),
         ("limits:\n  submissions: 0x10\n", 2, "0x10 is in another base", "Write it out"),
-        ("name: a\nprices: " + "[" * 40, 2, "nested too deep: got more than 30 levels", "flatter"),
+        ("name: a\nprices: " + "[" * 40, 2, "nested too deep: got more than 30 levels", "Flatten"),
         ("a: &a {b: *a}\n", 1, "an anchor contains itself", "Write the value out"),
         ("name: a\nresearchers:\n  base_url: not a url\n", 3, "base_url: invalid server address", "spec example"),
         ("researchers:\n  base_url: gateway.example/v1\n", 2, "invalid server address", "spec example"),
@@ -130,7 +130,7 @@ def test_what_could_be_taken_otherwise_is_refused_with_its_line(
 def test_anchors_that_stand_for_far_more_than_is_written_are_refused(spec_file: Path) -> None:
     rows = ["a0: &a0 [x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 8))]
     spec_file.write_text("\n".join(rows))
-    with pytest.raises(SpecError, match="holds too much: got more than 50,000 values"):
+    with pytest.raises(SpecError, match="it is too large: got more than 50,000 values"):
         load_spec(spec_file)
 
 

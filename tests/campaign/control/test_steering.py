@@ -109,7 +109,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(session: Session) -> Non
 def test_one_from_outside_can_be_removed_and_nothing_else(session: Session) -> None:
     token = invite_researcher(session, ID, "guest")
     for command in ("pause", "resume", "stop", "message", "redirect"):
-        with pytest.raises(Conflict, match="outside"):
+        with pytest.raises(Conflict, match="external researcher"):
             send_command(session, ID, command, "words", ANA, "guest")
     send_command(session, ID, "remove", "", ANA, "guest")
     with pytest.raises(Forbidden):
