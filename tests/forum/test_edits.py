@@ -155,7 +155,7 @@ def test_a_colleagues_post_and_the_end_of_a_claim_reach_the_files_by_themselves(
                 with db.writing() as session:
                     create_post(session, CAMPAIGN, authors["r1"], kind="insight", title="news", body="b")
                     claim_topic(session, CAMPAIGN, authors["r1"], "a moment", 1.5 / 3600)
-                for path, word in (("posts/0001-news.md", "b"), ("CLAIMS.md", "a moment"), ("CLAIMS.md", "Nobody")):
+                for path, word in (("posts/0001-news.md", "b"), ("CLAIMS.md", "a moment"), ("CLAIMS.md", "No active")):
                     file = anyio.Path(tmp_path / "forum" / path)
                     while not (await file.exists() and word in await file.read_text()):  # noqa: ASYNC110 - a file
                         await asyncio.sleep(0.02)

@@ -253,7 +253,7 @@ def test_a_proxy_of_another_kind_is_named_before_anything_starts(monkeypatch: py
     for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("all_proxy", "socks5://user:secret@127.0.0.1:1080")
-    with pytest.raises(UsageError, match=r"a socks5 proxy for api\.anthropic\.com") as refused:
+    with pytest.raises(UsageError, match=r"proxy for api\.anthropic\.com: got socks5") as refused:
         open_client(ModelEndpoint(), 5.0)
     assert "secret" not in str(refused.value)
     monkeypatch.setenv("no_proxy", "api.anthropic.com")
