@@ -21,7 +21,10 @@ def author_name(name: str | None = None) -> str:
             name = "operator"
         name = re.sub(r"[^\w .-]+", "-", name)[:40] or "operator"
     if not re.fullmatch(r"[\w .-]{1,40}", name):
-        raise UsageError(f"{name!r} is no name to write under", "Use 1 to 40 letters, digits, spaces, dots or dashes")
+        raise UsageError(
+            f"author name is not valid: got {name!r}, expected 1 to 40 characters",
+            "Use letters, digits, spaces, dots or dashes",
+        )
     return f"human:{name.strip()}"
 
 

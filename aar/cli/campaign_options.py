@@ -31,7 +31,7 @@ CampaignId = Annotated[
     str,
     typer.Argument(
         metavar="ID",
-        help="Campaign: an id, its beginning, or `latest`.",
+        help="Campaign: an id, the beginning of one, or `latest`.",
         show_default=False,
         autocompletion=_campaign_ids,
     ),
@@ -42,7 +42,7 @@ CampaignOption = Annotated[
         "--campaign",
         "-c",
         metavar="ID",
-        help="Campaign: an id, its beginning, or `latest`.",
+        help="Campaign: an id, the beginning of one, or `latest`.",
         show_default=False,
         autocompletion=_campaign_ids,
     ),

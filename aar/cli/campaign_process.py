@@ -33,15 +33,15 @@ async def run_campaign(
 ) -> CampaignEnding:
     """Run a created campaign to its end in this process, and write its report.
 
-    The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; either way ``aar resume`` goes on. So
-    does a terminal that hangs up, however often that is told, unless hangups are ignored (nohup).
+    The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; after either, ``aar resume`` continues
+    it. A hangup of the terminal also pauses it, however often it is signalled, unless hangups are ignored (nohup).
 
     Args:
         plan: what it needs, from ``preflight.run_preflight``.
-        campaign_id: from ``creation.create_campaign``, or an earlier campaign to take up again.
+        campaign_id: from ``creation.create_campaign``, or an earlier campaign to resume.
         address: where ``companions`` serve its pages, for people.
         companions: run beside the campaign until it ends, such as a live view or a web server.
-        on_hangup: lets go of the terminal when that hangs up.
+        on_hangup: detaches from the terminal when that hangs up.
 
     Raises:
         Conflict: another controller runs it, or it is over.
@@ -78,7 +78,7 @@ def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[
     loop = asyncio.get_running_loop()
     asked, gone = 0, False
 
-    def hear(name: str) -> None:
+    def interrupt(name: str) -> None:
         nonlocal asked
         asked += 1
         if asked == 1:
@@ -86,7 +86,7 @@ def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[
         else:
             controller.abort()
 
-    def hung_up() -> None:  # a shell and the kernel may both tell of it
+    def hang_up() -> None:  # a shell and the kernel may both signal it
         nonlocal gone
         gone = True
         on_hangup()
@@ -94,16 +94,16 @@ def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[
 
     names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
     for number, name in names.items():
-        loop.add_signal_handler(number, hear, name)
-    heeded = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-    if heeded:
-        loop.add_signal_handler(signal.SIGHUP, hung_up)
+        loop.add_signal_handler(number, interrupt, name)
+    handles_hangup = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    if handles_hangup:
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
     try:
         yield
     finally:
         for number in names:
             loop.remove_signal_handler(number)
-        if heeded:
+        if handles_hangup:
             loop.remove_signal_handler(signal.SIGHUP)
-        if gone:  # a second telling must not end what is left to do, such as the report
+        if gone:  # a second signal must not stop what is left to do, such as the report
             signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -20,13 +20,13 @@ def doctor(
         list[str] | None,
         typer.Argument(metavar="CHECK", help="Only these: machine, home, database, sandbox, problem, model, extras."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code tells.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code is the result.")] = False,
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
     """Check this machine, and list what to install.
 
-    Exits with 3 when something is missing that every campaign needs.
+    Exits with code 3 if something that every campaign needs is missing.
     """
     findings = asyncio.run(run_doctor_checks(load_settings(database), only or []))
     fit = all(finding.ok or not finding.needed for finding in findings)

@@ -56,11 +56,11 @@ async def run_doctor_checks(settings: Settings, only: Sequence[str]) -> list[Che
     """Run the named checks, or all, one after the other.
 
     Raises:
-        UsageError: no check of that name.
+        UsageError: a check does not exist.
     """
     for name in only:
         if name not in CHECKS:
-            raise UsageError(f"no check {name}", f"There are: {', '.join(CHECKS)}")
+            raise UsageError(f"check does not exist: got {name}", f"Use one of: {', '.join(CHECKS)}")
     found: list[CheckResult] = []
     for name, check in CHECKS.items():
         if name in only or not only:

@@ -1,7 +1,7 @@
 """Command groups that print a user's mistake as one line and a remedy, without a traceback.
 
-Help is plain text: drawing it with rich would load a Markdown parser and a syntax highlighter first, half a second of
-every ``aar --help``.
+Help is plain text: with rich, every ``aar --help`` would first load a Markdown parser and a syntax highlighter, for
+half a second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class CommandGroup(TyperGroup):
 
         Prints ``error: ...`` and ``→ remedy``, and exits with the error's exit code.
         """
-        from aar.cli.output.log_setup import log_to_stderr  # nothing that ``--help`` waits for
+        from aar.cli.output.log_setup import log_to_stderr  # structlog; a test holds ``--help`` free of it
 
         log_to_stderr(os.environ.get("AAR_LOG_LEVEL", ""))
         try:
@@ -43,7 +43,7 @@ class CommandGroup(TyperGroup):
             )
             raise typer.Exit(UsageError.exit_code) from error
         except OverflowError as error:
-            print_error(UsageError(f"number is too large: {error}", "Give a smaller one"))
+            print_error(UsageError(f"number is too large: {error}", "Use a smaller one"))
             raise typer.Exit(UsageError.exit_code) from error
         except OSError as error:
             if isinstance(error, BrokenPipeError) and streams.is_reader_gone():

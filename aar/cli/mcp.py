@@ -24,7 +24,7 @@ app = typer.Typer(
     "Without a command it serves one client on standard input and output, as `claude mcp add` starts it: with a token "
     "the client writes as that researcher, without one it only reads.",
 )
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="What it writes under, such as alice.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, such as alice.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -32,7 +32,9 @@ def mcp(
     ctx: typer.Context,
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="AAR_TOKEN", metavar="TOKEN", help="An outside researcher's, from `invite`."),
+        typer.Option(
+            "--token", envvar="AAR_TOKEN", metavar="TOKEN", help="An outside researcher's token, from `invite`."
+        ),
     ] = None,
     campaign: Annotated[
         str | None,
@@ -54,9 +56,7 @@ def mcp(
 @app.command("invite")
 def invite_(
     name: _Name,
-    direction: Annotated[
-        str, typer.Option("--direction", metavar="TEXT", help="Where it starts; may be left out.")
-    ] = "",
+    direction: Annotated[str, typer.Option("--direction", metavar="TEXT", help="Its direction; may be left out.")] = "",
     campaign: CampaignOption = LATEST,
     json: JsonFlag = False,
     database: DatabaseOption = None,
@@ -75,11 +75,11 @@ def invite_(
         made = {"campaign_id": view.id, "name": name, "token": token, "address": address}
         print_json(made | ways)
         return
-    print(f"{name} may join campaign {view.id}. The token is shown only now:\n\n  {token}\n")
+    print(f"{name} can join campaign {view.id}. The token is shown only now:\n\n  {token}\n")
     print("Claude Code, over the network (while `aar start` or `aar serve` runs):\n")
     print(f"  {ways['http']}\n")
     print(f"Claude Code on this machine, without a server:\n\n  {ways['stdio']}\n")
-    print(f"While {name} may come, pages and API on this machine ask everybody for a login or a token.")
+    print("While this token is valid, the pages and the API on this machine require a login or a token.")
 
 
 def connection_commands(address: str, token: str, *, home: str) -> dict[str, str]:
@@ -101,4 +101,4 @@ def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOp
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             gone = revoke_token(session, view.id, name)
-    print(f"{gone.name}'s token for campaign {view.id} holds no more")
+    print(f"{gone.name}'s token for campaign {view.id} is no longer valid")

@@ -12,9 +12,8 @@ from aar.cli.error_handling import CommandGroup
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.formatting import clean_line, format_duration
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
-from aar.cli.sandbox_inventory import campaigns_alive, sort_by_name
-from aar.cli.sandbox_inventory import prune_sandboxes as remove
-from aar.sandbox.images.build import build_image as make
+from aar.cli.sandbox_inventory import campaigns_alive, prune_sandboxes, sort_by_name
+from aar.sandbox.images.build import build_image
 from aar.sandbox.inventory import list_sandboxes, shell_command
 
 app = typer.Typer(
@@ -24,7 +23,7 @@ app = typer.Typer(
     help="Build the sandbox image; list, inspect and remove sandboxes.",
 )
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="As `aar sandbox list` shows it, such as k3v9qd-r1.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `aar sandbox list`, such as k3v9qd-r1.")]
 
 
 @app.command()
@@ -36,10 +35,10 @@ def build(
     """Build the Docker image that sandboxes run from."""
     progress = make_console(stderr=True)
 
-    def say(line: str) -> None:
+    def print_progress(line: str) -> None:
         progress.print(clean_line(line), style="dim")
 
-    built = asyncio.run(make("gpu" if gpu else "cpu", say, base=base))
+    built = asyncio.run(build_image("gpu" if gpu else "cpu", print_progress, base=base))
     if json:
         print_json(built)
     else:
@@ -90,7 +89,9 @@ def stats(json: JsonFlag = False) -> None:
 
 @app.command()
 def prune(
-    everything: Annotated[bool, typer.Option("--all", help="Also those whose campaign the database lacks.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also sandboxes of campaigns that are not in the database.")
+    ] = False,
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
@@ -98,7 +99,7 @@ def prune(
 
     Workspaces of researchers stay, and so does every sandbox of a campaign whose controller is alive.
     """
-    swept = asyncio.run(remove(database, unknown_too=everything))
+    swept = asyncio.run(prune_sandboxes(database, unknown_too=everything))
     if json:
         print_json({"removed": swept.removed, "left": swept.left})
     else:

@@ -23,8 +23,8 @@ async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepRe
     """Remove the sandboxes that no running controller uses.
 
     Args:
-        database: where campaigns are looked up; None for the default one.
-        unknown_too: also those of campaigns that this database does not hold; another one may.
+        database: the database of the campaigns; None for the default one.
+        unknown_too: also remove those of campaigns that are not in this database; they may be in another one.
     """
     with open_context(database) as workplace:
         return await orphan_cleanup.prune_sandboxes(workplace.database, workplace.settings, unknown_too=unknown_too)

@@ -15,8 +15,7 @@ from aar.cli.context import open_context
 from aar.cli.options import DatabaseOption
 from aar.errors import NotFound
 from aar.web.app import create_app
-from aar.web.serving.server import access_notice, bind_listener, page_address
-from aar.web.serving.server import serve_app as run
+from aar.web.serving.server import access_notice, bind_listener, page_address, serve_app
 
 
 def serve(
@@ -29,8 +28,8 @@ def serve(
 ) -> None:
     """Serve the pages and the API until Ctrl-C.
 
-    Over what the database holds; a campaign that runs serves its own already. It prints an address that logs its
-    own person in, once.
+    Shows the campaigns in the database; a running campaign already serves its own. Prints an address that logs you in
+    once.
     """
     raise_open_file_limit()
     with open_context(database) as workplace:
@@ -40,7 +39,7 @@ def serve(
         except NotFound:
             if campaign != LATEST:
                 raise
-            view = None  # an empty house can be looked at as well
+            view = None  # the pages also work without a campaign
         listener = bind_listener(host, port)
         links = LoginLinks()
         served = view.id if view else None
@@ -48,4 +47,4 @@ def serve(
         print(f"{page_address(listener, host)}  (Ctrl-C ends)")
         print(access_notice(host, str(home / "operator-token")))
         print(login_line(page_address(listener, host), links.issue("operator", login_name())), flush=True)
-        asyncio.run(run(app, listener, handle_signals=True))
+        asyncio.run(serve_app(app, listener, handle_signals=True))

@@ -173,11 +173,11 @@ def test_commands_without_a_campaign(empty: Terminal, command: list[str], messag
     [
         (["status", "nosuch"], "no campaign nosuch"),
         (["submissions", "99"], "no submission s99"),
-        (["submissions", "; drop"], "'; drop' is no submission's number"),
+        (["submissions", "; drop"], "submission number is not valid: got '; drop'"),
         (["submissions", "-r", "r9"], "no researcher r9"),
         (["forum", "show", "99"], "no post #99"),
         (["forum", "show", "99999999999999999999999"], "no post"),
-        (["forum", "show", "x"], "'x' is no post's number"),
+        (["forum", "show", "x"], "post number is not valid: got 'x'"),
         (["forum", "list", "-k", "rumour"], "unknown post kind"),
         (["problem", "show", "week_to_strong"], "no problem named"),
         (["events", "-r", "nobody"], "no researcher nobody"),

@@ -55,7 +55,7 @@ def test_figures_stand_where_the_text_shows_them_or_at_its_end(writable: Termina
         (["forum", "post", "A title", ""], "the body is empty"),
         (["forum", "post", "x" * 300, "body"], "the title has 300 characters"),
         (["forum", "post", "A title", "body", "--kind", "gossip"], "unknown post kind 'gossip'"),
-        (["forum", "post", "A title", "body", "--as", "human:\x1b[31m"], "is no name to write under"),
+        (["forum", "post", "A title", "body", "--as", "human:\x1b[31m"], "author name is not valid"),
         (["forum", "comment", "77", "hello"], "no post #77"),
     ],
 )
@@ -71,7 +71,7 @@ def test_pause_and_stop_without_a_controller_take_effect_at_once(writable: Termi
     assert "k3v9qd is paused now; no controller was running it" in writable.ok("pause", "--reason", "lunch")
     paused = writable.json("status")
     assert (paused["state"], paused["cause"].endswith(": lunch")) == ("paused", True)
-    assert "Go on with: aar resume k3v9qd" in writable.ok("status")
+    assert "Resume with: aar resume k3v9qd" in writable.ok("status")
     assert "is finished now" in writable.ok("stop")
     again = writable.run("stop")
     assert again.exit_code == 1

@@ -18,7 +18,7 @@ from aar.readmodels.usage_doubts import list_usage_doubts
 def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
     """Show dollars, tokens by kind and hours worked.
 
-    Of the campaign and of each researcher, from the ledger. Worst cases of calls that a crash cut off count as spent.
+    For the campaign and for each researcher, from the ledger. Calls that a crash interrupted count at their worst case.
     """
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -45,7 +45,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
         whose = f" ({', '.join(doubt.researchers)})" if doubt.researchers else ""
         make_console().print(f"charged at the worst case: {doubt.cause}{whose}", style="yellow")
     if view.state in ("created", "running", "paused"):
-        _look_ahead(ahead)
+        _print_forecast(ahead)
 
 
 def _json(each: Totals) -> dict[str, object]:
@@ -103,15 +103,15 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
     )
 
 
-def _look_ahead(ahead: Forecast) -> None:
+def _print_forecast(ahead: Forecast) -> None:
     out = make_console()
     if ahead.usd_per_hour is None:
         out.print("too early for a forecast", style="dim")
         return
-    line = f"spending {format_money(ahead.usd_per_hour)} an hour of late"
+    text = f"spending {format_money(ahead.usd_per_hour)} an hour recently"
     if ahead.hours_left is None:
-        out.print(f"{line}; no limit is in sight")
+        out.print(f"{text}; no limit is near")
     else:
         out.print(
-            f"{line}; the limit {ahead.limit} is reached in about {format_duration(ahead.hours_left * 3600)} of running"
+            f"{text}; the limit {ahead.limit} is reached in about {format_duration(ahead.hours_left * 3600)} of running"
         )

@@ -25,9 +25,9 @@ _POLL_SECONDS = 0.5
 
 def events(
     campaign: CampaignId = LATEST,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens until the end.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new events until the campaign ends.")] = False,
     last: Annotated[
-        int, typer.Option("--last", "-n", min=0, max=MOST_ROWS, help="So many of the latest; 0 for all.")
+        int, typer.Option("--last", "-n", min=0, max=MOST_ROWS, help="Number of latest events; 0 for all.")
     ] = 50,
     after: Annotated[
         int, typer.Option("--after", metavar="CURSOR", min=0, max=MAX_INTEGER, help="Only events past this id.")

@@ -44,7 +44,7 @@ def validate(
     if json:
         print_json({"valid": True, "spec": loaded.model_dump(mode="json")})
         return
-    print(f"{spec} holds: {loaded.researchers.count} researchers on {problem.name}")
+    print(f"{spec} is valid: {loaded.researchers.count} researchers on {problem.name}")
     for model in dict.fromkeys(team.models):
         if other := prices.priced_as(model):
             print(f"  {model} is priced as {other}")

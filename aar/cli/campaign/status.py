@@ -26,4 +26,4 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
         return
 
     hint = f"aar resume {view.id}" if view.resumable else ""
-    make_console().print(render_dashboard(found, seconds=seconds, hint=f"Go on with: {hint}" if hint else ""))
+    make_console().print(render_dashboard(found, seconds=seconds, hint=f"Resume with: {hint}" if hint else ""))

@@ -18,7 +18,9 @@ ResearcherOption = Annotated[
     str | None, typer.Option("--researcher", "-r", metavar="NAME", help="Only this one, such as r2.")
 ]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the record.")]
-_Words = Annotated[str | None, typer.Argument(metavar="TEXT", help="Left out, standard input.", show_default=False)]
+_Words = Annotated[
+    str | None, typer.Argument(metavar="TEXT", help="Default: read from standard input.", show_default=False)
+]
 _Limit = Annotated[str | None, typer.Option(metavar="N", help="A number; `none` lifts it.")]
 
 
@@ -43,13 +45,13 @@ def stop(
 ) -> None:
     """End a campaign, or one researcher, for good.
 
-    The turns in progress are finished first, and what was handed in is still scored. Results stay.
+    The turns in progress are finished first, and submissions in the queue are still scored. Results stay.
     """
     _ask(campaign, "stop", reason, researcher, database)
 
 
 def message(
-    researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r2; `all` for everybody.")],
+    researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r2; `all` for all researchers.")],
     text: _Words = None,
     campaign: CampaignOption = LATEST,
     name: AuthorOption = None,
@@ -57,7 +59,7 @@ def message(
 ) -> None:
     """Send a message to one researcher, or to all.
 
-    It is read at the next turn, marked as a person's; a researcher that waits wakes up.
+    It is read at the next turn, marked as a person's message; a waiting researcher wakes up.
     """
     send_request(campaign, "message", _words(text), researcher, name, database)
 
@@ -71,7 +73,7 @@ def redirect(
 ) -> None:
     """Give a researcher a new direction.
 
-    It reads it at its next turn, marked as a person's.
+    The researcher reads it at its next turn, marked as a person's.
     """
     send_request(campaign, "redirect", _words(text), researcher, name, database)
 
@@ -93,7 +95,7 @@ def limits(
 ) -> None:
     """Change a campaign's limits, also while it runs.
 
-    Researchers that rest because of a limit try again.
+    Researchers that a limit stopped try again.
     """
     given = {
         "usd": usd,
@@ -145,4 +147,4 @@ def _words(text: str | None) -> str:
 def _ask(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
     asked = send_request(campaign, command, reason, researcher, None, database)
     if asked.heard:
-        print("see it happen with: aar events --follow")
+        print("follow it with: aar events --follow")

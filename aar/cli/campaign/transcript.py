@@ -37,7 +37,7 @@ def transcript(
 ) -> None:
     """Print a researcher's messages, thoughts and tool calls.
 
-    Whole and in order, with secrets taken out. On a terminal it is shown page by page.
+    Complete and in order, with secrets removed. On a terminal it is shown page by page.
     """
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -66,7 +66,7 @@ def _page(events: Iterator[LoggedEvent], name: str) -> None:
             empty = False
             out.print(_shown(transcript_item(each), name), soft_wrap=True)
         if empty:
-            out.print(f"{name} has said nothing yet.")
+            out.print(f"{name} has no messages yet.")
 
 
 def _shown(item: TranscriptItem, name: str) -> Text:

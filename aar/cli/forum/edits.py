@@ -14,18 +14,17 @@ from aar.cli.options import MAX_INTEGER, DatabaseOption, JsonFlag
 from aar.cli.output.formatting import clean_line, format_datetime
 from aar.cli.output.printing import make_table, print_json, print_table
 from aar.errors import UsageError
-from aar.forum.claims import active_claims
-from aar.forum.claims import release_topic as end
+from aar.forum.claims import active_claims, release_topic
 from aar.forum.edits import edit_comment, edit_post
-from aar.forum.edits import pin as put_up
-from aar.forum.edits import retract as take_back
+from aar.forum.edits import pin as pin_post
+from aar.forum.edits import retract as retract_post
 from aar.forum.posts import Author
 
 
 def edit(
     post: PostId,
     body: Body = None,
-    title: Annotated[str | None, typer.Option("--title", help="A new title; alone, it leaves the text.")] = None,
+    title: Annotated[str | None, typer.Option("--title", help="A new title; given alone, the text stays.")] = None,
     family: Families = None,
     comment: CommentId = None,
     name: Name = None,
@@ -35,7 +34,7 @@ def edit(
     """Edit a post or comment; its former version stays visible."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
     if comment is not None and family is not None:
-        raise UsageError("a comment has no families", "Leave --family out")
+        raise UsageError("comment cannot have families: got --family", "Leave --family out")
     said = None if body is None and comment is None and (title, family) != (None, None) else read_text(body)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
@@ -44,12 +43,12 @@ def edit(
                 edit_post(session, view.id, author, post_id, title=title, body=said, families=family)
             else:
                 edit_comment(session, view.id, author, post_id, comment, said or "")
-    print(f"edited #{post_id} in {view.id} as {author.name}; its former version is kept")
+    print(f"edited #{post_id} in {view.id} as {author.name}; its former version stays visible")
 
 
 def retract(
     post: PostId,
-    reason: Annotated[str, typer.Argument(help="Why it is taken back.")],
+    reason: Annotated[str, typer.Argument(help="Why it is retracted.")],
     comment: CommentId = None,
     name: Name = None,
     campaign: CampaignOption = LATEST,
@@ -60,13 +59,13 @@ def retract(
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            take_back(session, view.id, author, post_id, reason, comment_id=comment)
+            retract_post(session, view.id, author, post_id, reason, comment_id=comment)
     print(f"retracted #{post_id} in {view.id} as {author.name}")
 
 
 def pin(
     post: PostId,
-    off: Annotated[bool, typer.Option("--off", help="Put it back among the others.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False,
     name: Name = None,
     campaign: CampaignOption = LATEST,
     database: DatabaseOption = None,
@@ -76,7 +75,7 @@ def pin(
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            put_up(session, view.id, author, post_id, pinned=not off)
+            pin_post(session, view.id, author, post_id, pinned=not off)
     print(f"{'unpinned' if off else 'pinned'} #{post_id} in {view.id} as {author.name}")
 
 
@@ -92,7 +91,7 @@ def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: 
     made = make_table("claim", "by", "until", "works on")
     for each in found:
         made.add_row(str(each.id), clean_line(each.author), format_datetime(each.expires_at), clean_line(each.topic))
-    print_table(made, empty="Nobody claims anything now.")
+    print_table(made, empty="No active claims.")
 
 
 def release(
@@ -106,7 +105,7 @@ def release(
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            ended = end(session, view.id, author, claim)
+            ended = release_topic(session, view.id, author, claim)
     print(f"claim {ended.id} of {ended.author} ended")
 
 

@@ -24,16 +24,14 @@ CommentId = Annotated[
 ]
 Body = Annotated[
     str | None,
-    typer.Argument(
-        metavar="TEXT", help="Markdown; left out or `-`, it is read from standard input.", show_default=False
-    ),
+    typer.Argument(metavar="TEXT", help="Markdown; default or `-`: read from standard input.", show_default=False),
 ]
 Families = Annotated[
     list[str] | None,
     typer.Option(
         "--family",
         metavar="FAMILY",
-        help="Of what idea it is, such as ensemble; may be given three times.",
+        help="Family of the idea, such as ensemble; may be given three times.",
         show_default=False,
     ),
 ]
@@ -58,7 +56,7 @@ def parse_post_number(given: str) -> int:
     """
     digits = given.removeprefix("#")
     if not (digits.isascii() and digits.isdigit()):
-        raise UsageError(f"{given!r} is no post's number", "Give one such as 12; see `aar forum list`")
+        raise UsageError(f"post number is not valid: got {given!r}, expected 12 or #12", "See `aar forum list`")
     return int(digits[:19])
 
 
@@ -73,7 +71,7 @@ def attach_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, 
     The paths are those that the text uses.
 
     Raises:
-        UsageError: a file cannot be read, is too large, or no image; it is named.
+        UsageError: a file cannot be read, is too large, or is not an image; the message names it.
     """
     figures: dict[str, NewFigure] = {}
     for file in files or ():
@@ -91,7 +89,7 @@ def _content(file: Path) -> bytes:
             return opened.read(MAX_FIGURE_BYTES + 1)
     except OSError as error:
         raise UsageError(
-            f"cannot read figure {str(file)!r}: {error.strerror or error}", "Name an image file"
+            f"figure cannot be read: got {str(file)!r}, {error.strerror or error}", "Name an image file"
         ) from error
 
 

@@ -63,21 +63,23 @@ def list_(
             posts = list_posts(
                 session, view.id, kind=kind, family=family, researcher_id=by, limit=limit, newest_first=True
             )
-    _print(posts, json, empty="Nobody has posted yet.")
+    _print(posts, json, empty="There is no post yet.")
 
 
 @app.command()
 def search(
-    words: Annotated[list[str], typer.Argument(help="Words to look for in titles, bodies and comments.")],
+    words: Annotated[list[str], typer.Argument(help="Words to search for in titles, bodies and comments.")],
     kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
     family: OneFamily = None,
     author: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Only this author's: r2, ana.")] = None,
     submission: Annotated[
         str | None, typer.Option("--cites", metavar="SUBMISSION", help="Only posts about or citing it, such as s7.")
     ] = None,
-    since: Annotated[datetime | None, typer.Option("--since", help="Written then or later, in your zone.")] = None,
-    until: Annotated[datetime | None, typer.Option("--until", help="Written before then.")] = None,
-    retracted: Annotated[bool, typer.Option("--retracted", help="Retracted posts and comments too.")] = False,
+    since: Annotated[
+        datetime | None, typer.Option("--since", help="Written at that time or later, in your time zone.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option("--until", help="Written before that time.")] = None,
+    retracted: Annotated[bool, typer.Option("--retracted", help="Also retracted posts and comments.")] = False,
     campaign: CampaignOption = LATEST,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Rows to show.")] = 20,
     json: JsonFlag = False,
@@ -92,13 +94,13 @@ def search(
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             posts = find(session, view.id, " ".join(words), limit=limit, only=only)
-    _print(posts, json, empty="No post holds these words.")
+    _print(posts, json, empty="No post contains these words.")
 
 
 @app.command()
 def show(
     post: PostId,
-    past: Annotated[bool, typer.Option("--history", help="Former versions instead, oldest first.")] = False,
+    past: Annotated[bool, typer.Option("--history", help="Show former versions instead, oldest first.")] = False,
     campaign: CampaignOption = LATEST,
     json: JsonFlag = False,
     database: DatabaseOption = None,
@@ -117,7 +119,7 @@ def show(
     if past:
         for each in former:
             what = "post" if each.comment_id is None else f"comment {each.comment_id}"
-            out.print(f"{what} until {format_datetime(each.at)}, written over by {clean_line(each.by)}", style="dim")
+            out.print(f"{what} until {format_datetime(each.at)}, edited by {clean_line(each.by)}", style="dim")
             out.print(f"{clean_line(each.title)}\n{clean_text(each.body)}\n".lstrip(), soft_wrap=True)
         return
     about = f", about s{first.submission_number}" if first.submission_number is not None else ""
@@ -199,7 +201,7 @@ def comment(
 def _submission(given: str) -> int:
     digits = given.removeprefix("s")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
-        raise UsageError(f"{given!r} is no submission", "Give one such as s7; see `aar submissions`")
+        raise UsageError(f"submission is not valid: got {given!r}, expected one such as s7", "See `aar submissions`")
     return int(digits)
 
 

@@ -46,14 +46,14 @@ def configure_logging(file: Path | None, level: str) -> Iterator[None]:
         yield
     finally:
         _configure(sys.stderr, number)
-        with suppress(OSError):  # what it could not write for want of room, it cannot write now
+        with suppress(OSError):  # on a full disk it cannot write what is left either
             stream.close()
 
 
 class _Redacting:
     """A text stream that removes this process's secrets from what is written to it.
 
-    What cannot be written is lost: no work ends because its log has no room, or nobody who reads it.
+    A line that cannot be written is lost: a full disk or a closed reader of the log ends no work.
     """
 
     def __init__(self, stream: Callable[[], TextIO]) -> None:

@@ -33,12 +33,12 @@ _PLAIN = str.maketrans(
         "␛": "^",
     }
 )
-"""What a terminal that lacks a character shows in its place; characters that are not here come as their escapes."""
+"""Replacements for characters that a terminal lacks; others are printed as their escapes."""
 _STANDARD = 3
 _TERMINALS = tuple(number for number in range(_STANDARD) if os.isatty(number))
-"""Told at the start: a terminal that hung up no longer says that it is one."""
+"""Read at the start: a terminal that hung up is no longer recognized as one."""
 READER_GONE = 1
-"""Exit code of a command whose reader has gone away; typer and rich end so too, where they meet it first."""
+"""Exit code of a command whose reader has gone away; typer and rich use the same one."""
 
 
 def prepare_streams() -> None:

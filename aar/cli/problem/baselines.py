@@ -64,7 +64,7 @@ def run_baselines(
         SandboxUnavailable: no sandbox works here.
     """
     if transfer and not problem.transfer_domains:
-        raise UsageError(f"problem {problem.name} has no transfer domains", "Leave --transfer out")
+        raise UsageError(f"transfer domains do not exist: got problem {problem.name}", "Leave --transfer out")
     stage = Stage.TRANSFER if transfer else Stage.MEASURE
     with temporary_folder("aar-baselines-") as folder:
         return asyncio.run(_measure(problem, folder, keys, seeds or problem.default_seeds, stage, sandbox, quiet))

@@ -36,11 +36,11 @@ def validate(
     Brief and directions are read too, and the problem's own checks come last.
     """
 
-    def told(step: str) -> None:
+    def print_step(step: str) -> None:
         if not json:
             make_console(stderr=True).print(f"{step} …", style="dim")
 
-    name, flaws = run_problem_checks(problem, sandbox=sandbox, on_step=told)
+    name, flaws = run_problem_checks(problem, sandbox=sandbox, on_step=print_step)
     if json:
         print_json({"problem": name, "sound": not flaws, "flaws": flaws})
     elif not flaws:

@@ -41,9 +41,9 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Campai
 
     Args:
         host: the address listened on.
-        listener: from ``bind``; stays open in this process, so that the port is kept over a restart.
-        links: addresses that log a person in, which the first process is told of on its standard input; one that
-            nobody used before that process died is good no more.
+        listener: from ``bind_listener``; stays open in this process, so that a restart has the same port.
+        links: login links, which the first process reads from its standard input; one that was not used before that
+            process died is no longer valid.
     """
 
     async def pages(running: RunningCampaign) -> None:
@@ -63,7 +63,7 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Campai
                 stderr=errors,
                 env=_environment() | {"AAR_HOME": str(settings.home), "AAR_DATABASE": running.database.url},
                 pass_fds=(listener.fileno(),),
-                start_new_session=True,  # a Ctrl-C at the terminal is the controller's to answer
+                start_new_session=True,  # the controller handles a Ctrl-C at the terminal
             )
         assert process.stdin is not None
         try:
@@ -73,7 +73,7 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Campai
             if process.returncode is None:
                 await asyncio.shield(asyncio.ensure_future(_ended(process)))
             process.stdin.close()
-        raise SetupError(f"the server of the pages ended with code {code}", f"See {log}")
+        raise SetupError(f"page server ended: got exit code {code}", f"See {log}")
 
     return pages
 

@@ -25,13 +25,13 @@ _NICE = 5
 """Drawing pages gives way to the campaign's own work."""
 
 
-def main(campaign_id: str, host: str, descriptor: int, told: IO[bytes]) -> None:
+def main(campaign_id: str, host: str, descriptor: int, parent: IO[bytes]) -> None:
     """Serve until SIGTERM, or until the controller ends."""
     raise_open_file_limit()
     os.nice(_NICE)
     links = LoginLinks()
-    links.import_pending(json.loads(told.readline() or b"[]"))
-    exit_with_parent(told)
+    links.import_pending(json.loads(parent.readline() or b"[]"))
+    exit_with_parent(parent)
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)
     with open_context(None) as workplace, configure_logging(None, workplace.settings.log_level):

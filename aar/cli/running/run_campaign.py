@@ -61,7 +61,7 @@ def run_new_campaign(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bo
 
     def create(session: Session, plan: CampaignPlan) -> str:
         campaign_id = create_campaign(session, plan)
-        reserve_campaign(session, campaign_id)  # whoever sees it sees that it is being started
+        reserve_campaign(session, campaign_id)  # so that it is visible as being started
         return campaign_id
 
     async def prepare(plan: CampaignPlan) -> str:
@@ -84,37 +84,37 @@ def resume_campaign(
     return asyncio.run(_run(spec, prepare, _RunOptions(_is_plain(plain), yes, any_port)))
 
 
-async def _run(spec: CampaignSpec, prepare: _Prepare, manner: _RunOptions) -> int:
+async def _run(spec: CampaignSpec, prepare: _Prepare, options: _RunOptions) -> int:
     raise_open_file_limit()
     with ExitStack() as closing:
-        listener = _listen(spec, manner, closing)
+        listener = _listen(spec, options, closing)
         plan = await run_preflight(spec, get_settings())
         closing.callback(plan.database.close)
         print_start_summary(plan)
         try:
-            confirm_spending(plan, yes=manner.yes)
+            confirm_spending(plan, yes=options.yes)
             campaign_id = await prepare(plan)
         except BaseException:
             await plan.backend.close()
             raise
-        log = None if manner.plain else plan.settings.campaign_dir(campaign_id) / "controller.log"
+        log = None if options.plain else plan.settings.campaign_dir(campaign_id) / "controller.log"
         closing.enter_context(configure_logging(log, plan.settings.log_level))
-        ending = await _run_with_view(plan, campaign_id, listener, manner)
+        ending = await _run_with_view(plan, campaign_id, listener, options)
         print_end_summary(plan, campaign_id, ending, report_path(plan, campaign_id))
         return 1 if ending.state == "failed" else 0
 
 
 async def _run_with_view(
-    plan: CampaignPlan, campaign_id: str, listener: socket.socket | None, manner: _RunOptions
+    plan: CampaignPlan, campaign_id: str, listener: socket.socket | None, options: _RunOptions
 ) -> CampaignEnding:
-    companions: list[CampaignCompanion] = [plain_view if manner.plain else live_view]
+    companions: list[CampaignCompanion] = [plain_view if options.plain else live_view]
     address, links = "", LoginLinks()
     if listener is not None:
         host = plan.spec.serve.host
         address = page_address(listener, host)
         companions.append(serve_pages(host, listener, links))
     say = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
-    make_console().print(say + "; Ctrl-C pauses it", style="" if manner.plain else "bold")
+    make_console().print(say + "; Ctrl-C pauses it", style="" if options.plain else "bold")
     if address:  # to the terminal alone, never to a log
         make_console().print(
             login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False
@@ -122,11 +122,11 @@ async def _run_with_view(
     return await run_campaign(plan, campaign_id, address=address, companions=companions, on_hangup=detach_terminal)
 
 
-def _listen(spec: CampaignSpec, manner: _RunOptions, closing: ExitStack) -> socket.socket | None:
+def _listen(spec: CampaignSpec, options: _RunOptions, closing: ExitStack) -> socket.socket | None:
     """Bind the address before anything is started, so that a taken port costs nothing."""
     if not spec.serve.enabled:
         return None
-    any_port = manner.any_port and spec.serve.port == _DEFAULT_PORT
+    any_port = options.any_port and spec.serve.port == _DEFAULT_PORT
     return closing.enter_context(bind_listener(spec.serve.host, spec.serve.port, next_free=any_port))
 
 

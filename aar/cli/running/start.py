@@ -18,22 +18,18 @@ from aar.cli.options import DatabaseOption
 _Usd = Annotated[str | None, typer.Option("--usd", metavar="N", help="Most dollars; `none` for no limit.")]
 _Tokens = Annotated[str | None, typer.Option("--tokens", metavar="N", help="Most tokens of all kinds; or `none`.")]
 _Hours = Annotated[str | None, typer.Option("--hours", metavar="N", help="Most hours of running; or `none`.")]
-_Submissions = Annotated[
-    str | None, typer.Option("--submissions", metavar="N", help="Most methods handed in; or `none`.")
-]
+_Submissions = Annotated[str | None, typer.Option("--submissions", metavar="N", help="Most submissions; or `none`.")]
 _Sandbox = Annotated[str | None, typer.Option("--sandbox", metavar="KIND", help="auto, docker or bubblewrap.")]
 _Host = Annotated[str | None, typer.Option("--host", help="Address to serve the pages on.")]
 _Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
 _NoServe = Annotated[bool, typer.Option("--no-serve", help="Serve no pages.")]
 _Plain = Annotated[bool, typer.Option("--plain", help="One line an event instead of the live view.")]
-_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+_Yes = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
 
 
 def start(
-    spec: Annotated[
-        Path | None, typer.Argument(metavar="SPEC", help="YAML file; left out, the quick campaign.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    spec: Annotated[Path | None, typer.Argument(metavar="SPEC", help="YAML file; default: the quick campaign.")] = None,
+    name: Annotated[str | None, typer.Option(help="A name for people to read.")] = None,
     problem: Annotated[str | None, typer.Option(help="A name from `aar problem list`, or a folder.")] = None,
     researchers: Annotated[int | None, typer.Option("--researchers", "-n", metavar="N", help="How many.")] = None,
     model: Annotated[
@@ -58,7 +54,7 @@ def start(
     """Run a campaign from SPEC, or a quick one of a few minutes.
 
     Flags override the spec. Without ANTHROPIC_API_KEY the team is the offline search baseline, which is not an LLM and
-    costs nothing; with it the team is Claude, and the limit in dollars is said before anything starts.
+    costs nothing; with it the team is Claude, and the limit in dollars is printed before anything starts.
 
     Ctrl-C pauses cleanly; a second one stops at once and loses nothing either.
     """
@@ -76,7 +72,7 @@ def start(
     given = {field: value for field, value in changes.items() if value is not None}
     given |= _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
     loaded = load_spec(spec, given)
-    from aar.cli.running.run_campaign import run_new_campaign  # with the server: help and a wrong spec do not wait
+    from aar.cli.running.run_campaign import run_new_campaign  # loads the server: a wrong spec does not wait for it
 
     raise typer.Exit(run_new_campaign(loaded, plain=plain, yes=yes, any_port=port is None))
 
@@ -98,8 +94,8 @@ def resume(
 ) -> None:
     """Resume a paused or interrupted campaign.
 
-    Its limits can be raised on the way; what was asked for in its spec holds otherwise. With --researcher
-    nothing is started here: the controller that runs lets that one go on, or the next one does.
+    Its limits can be raised; everything else in its spec stays. With --researcher nothing is started here: the
+    running controller, or the next one, resumes that researcher.
     """
     if researcher is not None:
         send_request(campaign, "resume", "", researcher, None, database)
@@ -110,7 +106,7 @@ def resume(
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             spec = read_changed_spec(session, view.id, given)
-        with hold_campaign(workplace.database, view.id):  # before all that is slow, so that nobody else takes it up
+        with hold_campaign(workplace.database, view.id):  # before the slow part, so that no other process resumes it
             from aar.cli.running.run_campaign import resume_campaign
 
             if database is not None:

@@ -49,7 +49,7 @@ def confirm_spending(plan: CampaignPlan, *, yes: bool) -> None:
 
     Raises:
         typer.Abort: the person declined.
-        UsageError: money could be spent without a limit, and nobody agreed to that.
+        UsageError: money could be spent without a limit, and the person has not accepted that.
     """
     if yes or not plan.models.uses_paid_service:
         return
@@ -57,7 +57,7 @@ def confirm_spending(plan: CampaignPlan, *, yes: bool) -> None:
         typer.confirm("Start?", default=True, abort=True)
     elif plan.spec.limits.usd is None:
         raise UsageError(
-            "this campaign calls paid models without a limit in dollars", "Set --usd N, or agree with --yes"
+            "limit in dollars is missing: the campaign calls paid models", "Set --usd N, or agree with --yes"
         )
 
 
@@ -70,7 +70,7 @@ def print_end_summary(plan: CampaignPlan, campaign_id: str, ending: CampaignEndi
     out.print()
     out.print(f"campaign {campaign_id} {ending.state}: {clean_line(ending.cause)}", style="bold")
     out.print()
-    out.print(leaderboard_table(rows, metric.name) if rows else "Nothing was measured.")
+    out.print(leaderboard_table(rows, metric.name) if rows else "No submission was measured.")
     if metric.human_baseline is not None:
         source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
         out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")

@@ -32,8 +32,8 @@ app = typer.Typer(
     help="Inspect a submission; confirm, disqualify or reinstate it.",
 )
 
-_Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The submission: `12` or `s12`.")]
-_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; its author and everybody read it.")]
+_Number = Annotated[str, typer.Argument(metavar="NUMBER", help="Number of the submission: `12` or `s12`.")]
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; its author and all others read it.")]
 _Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
 
 
@@ -43,7 +43,7 @@ def show(
 ) -> None:
     """Show a submission's scores by phase, audits with evidence, and changes of status.
 
-    For people: researchers see neither confirmed scores nor evidence.
+    For people only: researchers see neither confirmed scores nor evidence.
     """
     wanted = parse_submission_number(number)
     with open_context(database) as workplace:

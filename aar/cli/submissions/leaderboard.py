@@ -25,7 +25,7 @@ def leaderboard(
 ) -> None:
     """Show measured submissions, best first.
 
-    Scores are measured by the controller in a clean room; nobody can write one. Rows of one band cannot be told
+    The controller measures scores in a clean room; no researcher can write one. Rows of one band cannot be told
     apart. Once a submission is confirmed on unseen data, the best confirmed one leads. What was disqualified or refuted
     stands below, without a rank.
     """
@@ -38,7 +38,9 @@ def leaderboard(
     if json:
         print_json(found.rows)
         return
-    print_table(leaderboard_table(found.rows, metric.name if metric else "score"), empty="Nothing is measured yet.")
+    print_table(
+        leaderboard_table(found.rows, metric.name if metric else "score"), empty="No submission is measured yet."
+    )
     _print_fallen("Disqualified", found.disqualified)
     _print_fallen("Refuted at confirmation", found.refuted)
 

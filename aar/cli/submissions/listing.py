@@ -28,14 +28,16 @@ def submissions(
     campaign: CampaignOption = LATEST,
     researcher: Annotated[str | None, typer.Option("--researcher", "-r", help="Only this one's, such as r2.")] = None,
     record: Annotated[
-        bool, typer.Option("--record", help="Show its whole story instead: seeds, runs, audits, every change.")
+        bool, typer.Option("--record", help="Show its full record instead: seeds, runs, audits, every change.")
     ] = False,
     json: JsonFlag = False,
     database: DatabaseOption = None,
 ) -> None:
     """List submissions, or show one with its code."""
     if record and number is None:
-        raise UsageError("--record is about one submission", "Give its number: aar submissions s12 --record")
+        raise UsageError(
+            "submission number is missing: --record shows one submission", "Add it: aar submissions s12 --record"
+        )
     with open_context(database) as workplace:
         if record and number is not None:
             print_history(workplace, campaign, parse_submission_number(number), json)
@@ -67,7 +69,7 @@ def _list(workplace: CliContext, campaign: str, researcher: str | None, json: bo
             format_score(each.mean, each.standard_error),
             clean_line(each.title),
         )
-    print_table(made, empty="Nothing was handed in yet.")
+    print_table(made, empty="There is no submission yet.")
 
 
 def _show(workplace: CliContext, campaign: str, number: str, json: bool) -> None:
@@ -90,7 +92,7 @@ def parse_submission_number(given: str) -> int:
     """
     digits = given.removeprefix("s").removeprefix("S")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise UsageError(f"{given!r} is no submission's number", "Give one such as 12 or s12; see `aar submissions`")
+        raise UsageError(f"submission number is not valid: got {given!r}, expected 12 or s12", "See `aar submissions`")
     return int(digits)
 
 
@@ -112,7 +114,7 @@ def _print(found: SubmissionView, close: SubmissionDetails, files: list[CodeFile
         out.print(f"\nExpected: {clean_text(found.hypothesis)}")
     print_checks(out, close)
     if not files:
-        out.print("\nIts code is not kept on this machine.", style="dim")
+        out.print("\nIts code is not stored on this machine.", style="dim")
     for file in files:
         out.print()
         out.print(Rule(clean_line(file.path), align="left", characters="─"))

@@ -36,7 +36,7 @@ _SHOWN_WAITING = 3
 _SHOWN_ALERTS = 5
 _ALERT_LENGTH = 220
 _NARROW = 70
-"""Columns of a screen that has no room for a frame and bars."""
+"""A screen with fewer columns has no room for a frame and bars."""
 _STATE_STYLES = {"running": "green", "waiting": "cyan", "failed": "red", "paused": "yellow", "finished": "dim"}
 
 
@@ -48,8 +48,8 @@ def render_dashboard(
     Args:
         found: what to draw.
         seconds: that the campaign has run, pauses not counted.
-        hint: what the person can do now.
-        height: lines of the screen; a team too large for it is cut short. None shows everybody.
+        hint: the person's next command.
+        height: lines of the screen; a larger team is cut short. None shows all researchers.
     """
     extra = _OTHER_LINES + len(found.posts) + len(found.alerts[: _SHOWN_ALERTS + 1])
     most = len(found.rows) if height is None else max(height - extra, 3)

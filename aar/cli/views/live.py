@@ -40,7 +40,7 @@ async def live_view(running: RunningCampaign) -> None:
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            detach_terminal()  # it hung up; the signal that says so may come later than this
+            detach_terminal()  # it hung up; the signal may arrive later than this error
 
     # Without redirection: a view that ends with an error would leave its own stream in the place of standard output.
     picture = Live(
@@ -52,7 +52,7 @@ async def live_view(running: RunningCampaign) -> None:
                 try:
                     found = await db.read(lambda session: read_overview(session, campaign_id))
                 except DatabaseError:
-                    pass  # busy for longer than is worth waiting for a picture; the next one comes
+                    pass  # busy; the next redraw tries again
                 else:
                     await anyio.to_thread.run_sync(draw, found, _hint(running))
                 await asyncio.sleep(_REFRESH_SECONDS)

@@ -40,7 +40,7 @@ class CampaignOverview:
 
     Args:
         at: the moment.
-        metric: what is climbed; None where the problem is not installed here.
+        metric: the problem's metric; None where the problem is not installed here.
         rows: the team by number.
         best: the leading submission.
         measured: how many submissions are on the board.
@@ -48,8 +48,8 @@ class CampaignOverview:
         vendi: how many different texts the team writes, when last measured; None before.
         posts: the forum's newest, newest first.
         queue: submissions that are being scored, and those that wait.
-        offline: whether anybody is the offline search baseline.
-        alerts: what to look at first, grave ones first.
+        offline: whether any researcher is the offline search baseline.
+        alerts: what to check first, the most serious first.
     """
 
     at: datetime

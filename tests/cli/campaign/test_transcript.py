@@ -94,6 +94,6 @@ def test_an_invitation_prints_a_token_that_holds(writable: Terminal) -> None:
     finally:
         database.close()
     assert "external" in writable.ok("status")
-    assert "holds no more" in writable.ok("mcp", "revoke", "alice")
+    assert "is no longer valid" in writable.ok("mcp", "revoke", "alice")
     assert writable.run("mcp", "revoke", "r1").exit_code == 2
     assert writable.run("mcp", "invite", "r9").exit_code == 2

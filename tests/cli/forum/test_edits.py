@@ -7,7 +7,7 @@ from ..conftest import Terminal
 
 def test_a_person_edits_retracts_and_pins(writable: Terminal) -> None:
     writable.ok("forum", "post", "Try fewer", "Does 5 do? See #1.", "--as", "ana")
-    assert "its former version is kept" in writable.ok("forum", "edit", "6", "Does 3 do? See #1.", "--as", "ana")
+    assert "its former version stays visible" in writable.ok("forum", "edit", "6", "Does 3 do? See #1.", "--as", "ana")
     assert "Does 5 do?" in writable.ok("forum", "show", "6", "--history")
     assert "refers to #1" in writable.ok("forum", "show", "6")
     writable.ok("forum", "pin", "6")
@@ -16,7 +16,7 @@ def test_a_person_edits_retracts_and_pins(writable: Terminal) -> None:
     assert "it does not" in writable.ok("forum", "show", "6")
     assert writable.json("forum", "search", "fewer") == []
     assert len(writable.json("forum", "search", "fewer", "--retracted", "--by", "ana")) == 1
-    assert "is no submission" in writable.run("forum", "search", "x", "--cites", "seven").stderr
+    assert "submission is not valid" in writable.run("forum", "search", "x", "--cites", "seven").stderr
 
 
 def test_labels_are_written_changed_shown_and_asked_for(writable: Terminal) -> None:
@@ -34,7 +34,7 @@ def test_labels_are_written_changed_shown_and_asked_for(writable: Terminal) -> N
     assert wrong.exit_code == 2
     assert "evolutionary" in " ".join(wrong.stderr.split())
     assert (
-        "a comment has no families"
+        "comment cannot have families"
         in writable.run("forum", "edit", number, "x", "--comment", "1", "--family", "other").stderr
     )
 
