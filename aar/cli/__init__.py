@@ -1,21 +1,21 @@
 """The command line of ``aar``: its entry point. Commands parse, call and render; they decide nothing.
 
-Commands import what they need when they run, so that ``aar --help`` and shell completion stay quick.
+The module of a command is imported when that command runs, so that ``aar --help`` and shell completion stay quick.
 """
 
 from __future__ import annotations
 
 import sys
 
+from aar.cli.output import streams
+from aar.redaction import install_excepthook
+
 
 def main() -> None:
     """Run the command line."""
-    from aar.cli.output import streams
-    from aar.redaction import install_excepthook
-
     streams.prepare_streams()
     install_excepthook()
-    from aar.cli.app import app
+    from aar.cli.app import app  # once the streams can take its errors
 
     try:
         app(prog_name="aar")

@@ -17,6 +17,7 @@ from aar.cli.output import streams
 from aar.disk_full import find_disk_full
 from aar.errors import AarError, UsageError
 from aar.redaction import redact
+from aar.text.sanitize import clean_text
 
 
 class CommandGroup(TyperGroup):
@@ -73,8 +74,6 @@ class CommandGroup(TyperGroup):
 
 def print_error(error: AarError) -> None:
     """Print an error and its remedy on standard error."""
-    from aar.cli.output.formatting import clean_text
-
     sys.stdout.flush()
     red, plain = ("\033[1;31m", "\033[0m") if _coloured() else ("", "")
     print(f"{red}error:{plain} {clean_text(redact(error.message))}", file=sys.stderr)
