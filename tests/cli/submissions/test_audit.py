@@ -115,7 +115,7 @@ def test_a_confirmation_waits_for_the_campaign_to_go_on(deciding: Terminal) -> N
     ("command", "message"),
     [
         (["show", "s99"], "no submission s99"),
-        (["show", "twelve"], "no submission's number"),
+        (["show", "twelve"], "submission number is not valid"),
         (["confirm", "s8"], "expected a measured one"),
         (["confirm", "s13"], "disqualified"),
         (["reinstate", "s6", "--reason", "x"], "not disqualified"),
