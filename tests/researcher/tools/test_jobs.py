@@ -45,7 +45,7 @@ async def test_unknown_job_names_the_known_ones(bench: Bench) -> None:
         ("job_output", {"job": "zzz"}),
         ("stop_job", {"job": "zzz"}),
     ):
-        with pytest.raises(UsageError, match=f"no job zzz.*{job}"):
+        with pytest.raises(UsageError, match=f"unknown job zzz.*{job}"):
             await bench.use(tool, **given)
 
 
