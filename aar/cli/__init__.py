@@ -1,6 +1,7 @@
-"""The command line of ``aar``: its entry point. Commands parse, call and render; they decide nothing.
+"""The entry point of the command line ``aar``.
 
-The module of a command is imported when that command runs, so that ``aar --help`` and shell completion stay quick.
+Commands parse, call and render; they decide nothing. The module of a command is imported when that command
+runs, so that ``aar --help`` and shell completion stay quick.
 """
 
 from __future__ import annotations

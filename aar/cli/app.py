@@ -1,4 +1,4 @@
-"""The root of the command line: the table of all ``aar`` commands, and the options before a command."""
+"""The root command group: the table of all ``aar`` commands."""
 
 from __future__ import annotations
 

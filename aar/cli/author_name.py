@@ -1,4 +1,4 @@
-"""The name of the person at this terminal, and the login link printed for them."""
+"""The author name and the login link of the person at this terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command groups that print a user's mistake as one line and a remedy, without a traceback.
+"""Command groups that print errors as one line and a remedy.
 
 Help is plain text: with rich, every ``aar --help`` would first load a Markdown parser and a syntax highlighter, for
 half a second.

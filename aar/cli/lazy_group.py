@@ -1,4 +1,4 @@
-"""A lazy command group: it imports a command's module when that command runs or shows its help."""
+"""A lazy command group: a command is imported to run or show its help."""
 
 from __future__ import annotations
 

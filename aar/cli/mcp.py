@@ -1,4 +1,4 @@
-"""``aar mcp``: let Claude Code or any MCP client join a campaign or watch it."""
+"""``aar mcp``: join or watch a campaign with Claude Code or any MCP client."""
 
 from __future__ import annotations
 

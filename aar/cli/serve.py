@@ -1,4 +1,4 @@
-"""``aar serve``: the pages and the API without a campaign that runs in this process."""
+"""``aar serve``: pages and API without a campaign in this process."""
 
 from __future__ import annotations
 

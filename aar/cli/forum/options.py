@@ -1,4 +1,4 @@
-"""Arguments and options of the commands that write to the forum: post, text, name, figures."""
+"""Arguments and options of commands that write to the forum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``aar forum``: read and search the team's posts, or write to the forum as a person."""
+"""``aar forum``: read and search posts, or write them as a person."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def log_to_stderr(level: str) -> None:
 
 @contextmanager
 def configure_logging(file: Path | None, level: str) -> Iterator[None]:
-    """Send log lines of ``level`` and above to a file, or to standard error where there is none.
+    """Send log lines of ``level`` and above to a file or standard error.
 
     Args:
         file: appended to; its folder is made.

@@ -1,4 +1,4 @@
-"""The page process of a running campaign: started beside the controller, and stopped with it.
+"""The page process of a running campaign, started and stopped with the controller.
 
 A crash there, connections without end or a page that is slow to draw cost the campaign no descriptor, no turn of its
 event loop and no ending: the controller starts the process again.

@@ -1,4 +1,4 @@
-"""Run a campaign from a terminal: check it, show its possible cost, run it with view and pages."""
+"""Run a campaign from a terminal, with a view and a page process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _RunOptions:
 
 
 def run_new_campaign(spec: CampaignSpec, *, plain: bool, yes: bool, any_port: bool) -> int:
-    """Create and run a campaign to its end or pause, and return the exit code.
+    """Create a campaign, run it to its end or pause, return the exit code.
 
     Args:
         plain: print one line an event; also done where standard output is no terminal.

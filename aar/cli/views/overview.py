@@ -1,4 +1,4 @@
-"""The overview of a campaign, from one cheap read: for ``aar status`` and the live view."""
+"""The campaign overview of ``aar status`` and the live view, from one read."""
 
 from __future__ import annotations
 
