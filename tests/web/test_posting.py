@@ -74,7 +74,7 @@ async def test_a_form_sent_twice_is_stored_once_and_changed_words_are_kept(site:
         ({"body": "ж" * (MAX_BODY + 1)}, {"body": "20,001 characters, and the limit is 20,000"}),
         ({"submission": "s99"}, {"submission": "s99"}),
         ({"submission": "best"}, {"submission": "Invalid submission"}),
-        ({"kind": "rant"}, {"kind": "No post kind"}),
+        ({"kind": "rant"}, {"kind": "Unknown post kind"}),
         ({"families": "ensemble, luck"}, {"families": "Unknown family 'luck'"}),
         (
             {"title": "", "body": "", "submission": "-1"},
