@@ -25,9 +25,9 @@ class LimiterPolicy:
     """The bounds of a limiter.
 
     Args:
-        first, most: concurrent calls at the beginning and at most.
+        initial, maximum: concurrent calls at the beginning and at most.
         failures: failures in a row, over all callers, that open the circuit.
-        rest, max_cooldown: seconds of the circuit's first rest, which doubles each time, and of its longest.
+        cooldown, max_cooldown: seconds of the circuit's first cooldown, which doubles each time, and of its longest.
         max_pause: seconds of the longest pause that a service may request.
     """
 
