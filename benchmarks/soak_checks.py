@@ -316,7 +316,7 @@ _TOLD: dict[str, str] = {
 }
 """What the event log says of each kind, in the lines that people read or in those for programs."""
 _HEARD = {
-    "a dead controller": r"(?s)no\s+controller.*aar\s+resume",
+    "a dead controller": r"(?s)\bcontroller\b.*\bresume\b",
     "an outage": r"try \d+, next in",
     "an engine that is away": r"Docker engine",
 }

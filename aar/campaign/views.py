@@ -169,7 +169,7 @@ def controller_lost_text(
     It names the command that resumes the campaign.
     """
     since = "" if last_seen is None else f" since {clock(last_seen)}"
-    return f"{state}, no controller{since}; resume it with `aar resume {campaign_id}`"
+    return f"{state}, no controller{since}; run `aar resume {campaign_id}`"
 
 
 def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:

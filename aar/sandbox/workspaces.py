@@ -26,6 +26,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from aar.disk_full import DISK_FULL_ERRNOS
 from aar.errors import SandboxError, StillInUse
 from aar.fsutil import prune_deep_tree, remove_tree
 from aar.processes import mount_holders
@@ -324,5 +325,7 @@ def _run(*command: str, accepted: tuple[int, ...] = (0,), seconds: float = _COMM
     except subprocess.TimeoutExpired:
         raise SandboxError(f"{command[0]} took longer than {seconds:.0f} s for {command[-1]}") from None
     if done.returncode not in accepted:
-        raise SandboxError(f"{command[0]} failed for {command[-1]}: {done.stderr.strip()[:300]}")
+        full = [code for code in DISK_FULL_ERRNOS if os.strerror(code) in done.stderr]
+        cause = OSError(full[0], os.strerror(full[0])) if full else None
+        raise SandboxError(f"{command[0]} failed for {command[-1]}: {done.stderr.strip()[:300]}") from cause
     return done.stdout

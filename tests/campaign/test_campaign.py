@@ -228,7 +228,7 @@ def test_what_is_wrong_is_said_before_anything_is_started(settings: Settings, tm
         ({"researchers.model": "gpt-77", "researchers.base_url": "http://127.0.0.1:9"}, "price"),
         ({"directions.file": str(tmp_path / "absent.yaml")}, "no directions file"),
         ({"database": f"sqlite:///{tmp_path}"}, "database"),
-        ({"sandbox.gpus": 99}, "99 GPUs"),
+        ({"sandbox.gpus": 99}, "got 99 per researcher"),
         ({"problem": str(tmp_path)}, "importing it ended its process"),
     ):
         with pytest.raises(Exception, match=says) as caught:

@@ -54,4 +54,4 @@ def test_a_database_that_cannot_be_used(empty: Terminal) -> None:
 def test_an_unknown_check(empty: Terminal) -> None:
     result = empty.run("doctor", "horoscope")
     assert result.exit_code == 2
-    assert "There are: machine, home" in result.stderr
+    assert "Use one of: machine, home" in result.stderr

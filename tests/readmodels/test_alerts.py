@@ -53,7 +53,7 @@ def test_a_controller_that_was_killed_is_told_at_once(db: Database) -> None:
     assert view.resumable
     said = view.state_text(lambda at: f"{at:%H:%M}")
     assert view.heartbeat_at is not None
-    assert said == f"running, no controller since {view.heartbeat_at:%H:%M}; resume it with `aar resume k3v9qd`"
+    assert said == f"running, no controller since {view.heartbeat_at:%H:%M}; run `aar resume k3v9qd`"
     assert (alert.kind, alert.grave, alert.at) == ("failure", True, view.heartbeat_at)
     assert "no controller since" in alert.text
 

@@ -320,7 +320,8 @@ async def test_streams_that_all_break_are_waited_for_as_long_as_a_service_that_s
     house.server.script = lambda _: Turn([say("I was about to")], breaks_after=0)
     outcome = await asyncio.wait_for(run_researcher(await house.context(deadline=0.2, patience=10_000)), 60)
     assert outcome.reason == "away"
-    assert {state for state, _ in entries(house)} == {"settled"}
+    # A call that waited in line until the patience ended was never sent.
+    assert {"settled"} <= {state for state, _ in entries(house)} <= {"settled", "released"}
 
 
 async def test_connections_that_are_cut_before_any_reply_are_an_outage_that_people_see(

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from aar.disk_full import find_disk_full
 from aar.errors import SandboxError, StillInUse
 from aar.sandbox import workspaces
+from aar.transient_errors import is_transient
 
 from ..test_fsutil import nest
 from .workspace_until_killed import OWNER, SIZE
@@ -247,3 +249,14 @@ def test_who_holds_a_workspace_that_cannot_be_removed_is_named(tmp_path: Path, m
 def test_a_command_that_hangs_is_ended_and_named(tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="sleep took longer than 0 s"):
         workspaces._run("sleep", "600", seconds=0.2)
+
+
+def test_a_command_that_meets_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "some").write_text("words")
+    with pytest.raises(SandboxError, match="cp failed") as caught:
+        workspaces._run("cp", str(tmp_path / "some"), "/dev/full")
+    assert find_disk_full(caught.value) is not None
+    assert is_transient(caught.value)
+    with pytest.raises(SandboxError, match="cp failed") as caught:
+        workspaces._run("cp", str(tmp_path / "absent"), "/dev/full")
+    assert find_disk_full(caught.value) is None

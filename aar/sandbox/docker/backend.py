@@ -113,8 +113,8 @@ class DockerBackend:
                 )
             )
             pid = await self._engine.start(name, made)
-            body.first = HostProcess.of(pid) or HostProcess(pid, 0)
-            await channel.connected(body.first, _START_SECONDS)
+            body.first_process = HostProcess.of(pid) or HostProcess(pid, 0)
+            await channel.connected(body.first_process, _START_SECONDS)
             await run_to_completion(partial(place.save, spec, {}))
         except BaseException as error:
             # The caller needs the first error.
@@ -152,12 +152,12 @@ class DockerBackend:
         if state is None or not state.running or not place.channel.is_dir():
             raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is retained")
         body = ContainerHostControl(self._engine, name, place, spec.workspace.absolute(), keep=spec.keep_workspace)
-        body.first = HostProcess.of(state.pid) or HostProcess(state.pid, 0)
+        body.first_process = HostProcess.of(state.pid) or HostProcess(state.pid, 0)
         channel = ChannelClient(spec.name, place.channel)
         sandbox = ChannelSandbox(spec, channel, body, self._on_incident)
         try:
             await channel.listen()
-            await channel.connected(body.first, _ATTACH_SECONDS)
+            await channel.connected(body.first_process, _ATTACH_SECONDS)
             await sandbox.adopt_jobs(_ATTACH_SECONDS)
         except SandboxGone:
             await sandbox.destroy()

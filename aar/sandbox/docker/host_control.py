@@ -30,7 +30,7 @@ class ContainerHostControl:
     def __init__(
         self, engine: Engine, container: str, place: SandboxStateDir, workspace: Path, *, keep: bool = True
     ) -> None:
-        self.first = HostProcess(-1, 0)
+        self.first_process = HostProcess(-1, 0)
         self._engine = engine
         self._container = container
         self._place = place
@@ -45,8 +45,8 @@ class ContainerHostControl:
         try:
             await self._engine.kill(self._container)
         except SandboxUnavailable:
-            if os.getuid() == 0 and self.first.alive():
-                await asyncio.to_thread(self.first.kill)
+            if os.getuid() == 0 and self.first_process.alive():
+                await asyncio.to_thread(self.first_process.kill)
 
     async def release(self) -> int:
         """End the sandbox and remove it, except the content of a retained workspace.
@@ -84,7 +84,7 @@ class ContainerHostControl:
         return 0
 
     def _usage(self) -> SandboxStats | None:
-        group = cgroups.cgroup_of_process(self.first.pid)
+        group = cgroups.cgroup_of_process(self.first_process.pid)
         used = group.usage() if group is not None else None
         if used is None:
             return None

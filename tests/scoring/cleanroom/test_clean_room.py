@@ -72,7 +72,7 @@ async def test_the_output_is_what_the_method_wrote(clean_room: CleanRoom, task: 
         ("import torchnado", RunFailure.CRASHED, "No module named 'torchnado'"),
         ("x = [bytes(2**20) * 1 for _ in range(10**6)]", RunFailure.OUT_OF_MEMORY, "may use 0.25 GiB"),
         ("pass", RunFailure.NO_OUTPUT, "wrote no file"),
-        ("import sys, os; os.mkdir(sys.argv[-1])", RunFailure.OUTPUT_REFUSED, "must be a regular file"),
+        ("import sys, os; os.mkdir(sys.argv[-1])", RunFailure.OUTPUT_REFUSED, "expected a regular file"),
         ("import sys; open(sys.argv[-1], 'wb').write(bytes(10**7))", RunFailure.OUTPUT_REFUSED, "at most 0.25 MiB"),
         ("import sys; open(sys.argv[-1], 'w').write('rubbish')", RunFailure.OUTPUT_REJECTED, "not in the format"),
         ("import sys; open(sys.argv[-1], 'w')", RunFailure.OUTPUT_REJECTED, "not in the format"),

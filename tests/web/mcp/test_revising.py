@@ -52,7 +52,7 @@ async def test_a_guest_claims_and_releases_and_sees_what_others_claim(house: Hou
         own = await ask(client, "forum_claim", topic="the mean", hours=1)
         held = (await ask(client, "forum_claims"))["claims"]
         assert [(each["author"], each["topic"]) for each in held] == [("alice", "the mean"), ("r1", "seed ensembles")]
-        assert "is r1's" in await refused(client, "forum_claim", release=theirs.id)
+        assert "belongs to r1" in await refused(client, "forum_claim", release=theirs.id)
         await ask(client, "forum_claim", release=own["id"])
         assert [each["author"] for each in (await ask(client, "forum_claims"))["claims"]] == ["r1"]
         assert "either a topic" in await refused(client, "forum_claim", topic="x", release=1)
@@ -155,7 +155,7 @@ async def test_a_guest_has_so_many_posts_an_hour_whichever_way_it_comes_in(
         url = f"{address}/api/v1/campaigns/{TOY}/posts"
         assert (await http.post(url, json=POST | {"title": "By HTTP"}, headers=bearer)).status_code == 201
         said = await refused(client, "forum_post", **POST)
-        assert f"{most} posts in an hour" in said
+        assert f"at most {most} an hour" in said
         assert "Try again in 3" in said  # some 3,600 seconds
         late = await http.post(url, json=POST, headers=bearer)
         assert (late.status_code, late.json()["type"]) == (429, "urn:aar:error:TooMany")
@@ -170,7 +170,7 @@ async def test_a_guest_has_so_many_posts_an_hour_whichever_way_it_comes_in(
         later = log[0].at + timedelta(hours=1)  # when the first of them falls out
         monkeypatch.setattr(external_rate_limit, "now", lambda: later)
         await ask(client, "forum_post", **POST)
-        assert "posts in an hour" in await refused(client, "forum_post", **POST)
+        assert "too many posts" in await refused(client, "forum_post", **POST)
 
 
 async def test_all_that_a_guest_writes_in_an_hour_is_bounded_and_nothing_of_a_refusal_stays(
@@ -186,7 +186,7 @@ async def test_all_that_a_guest_writes_in_an_hour_is_bounded_and_nothing_of_a_re
             ("forum_edit", {"post": 1, "comment": said["id"], "body": "Not so."}),
             ("forum_claim", {"topic": "medians"}),
         ):
-            assert "3 changes to the forum in an hour" in await refused(client, tool, **given)
+            assert "too many changes to the forum" in await refused(client, tool, **given)
         await ask(client, "forum_edit", post=1, comment=said["id"], body="So it is, @r1.")  # changes nothing
     with house.db.writing() as session:
         thread = get_thread(session, TOY, 1)
