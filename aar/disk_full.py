@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from aar.errors import DatabaseError, DiskFull
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 REMEDY = "Free some space, then run `aar resume`"
+_LEAST_BYTES = 1 << 20
 
 
 def find_disk_full(error: BaseException) -> DiskFull | None:
@@ -26,6 +29,13 @@ def find_disk_full(error: BaseException) -> DiskFull | None:
         if isinstance(each, DatabaseError) and each.message.startswith("disk full"):
             return DiskFull(each.message, REMEDY)
     return None
+
+
+def is_disk_full(folder: Path) -> bool:
+    """Return True if the disk of a folder has no room for this process."""
+    disk = os.statvfs(folder)
+    blocks = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail  # root may use the reserve
+    return blocks * disk.f_frsize < _LEAST_BYTES
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -194,7 +194,7 @@ class Night:
         said = self.home.log.stat().st_size
 
         def met() -> bool:
-            return re.search(rb"disk (is )?full|No space left", self.home.log.read_bytes()[said:]) is not None
+            return re.search(rb"disk (is )?full", self.home.log.read_bytes()[said:]) is not None
 
         keep_full(self.home.folder.parent, self.size.seconds_away, met)
         self.recovered("disk full" if met() else "disk full, and nobody wrote", began)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.runtime.service_restarts import FaultBuffer
-from aar.disk_full import find_disk_full
+from aar.disk_full import find_disk_full, is_disk_full
 from aar.errors import AarError, DatabaseError, SandboxError
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases
@@ -67,6 +67,12 @@ def test_files_and_snapshots(small: Path, tmp_path: Path) -> None:
         store.save(method)
     _says_full(frozen.value)
     assert find_disk_full(SandboxError("another thing")) is None
+
+
+def test_whether_a_disk_is_full(small: Path) -> None:
+    assert not is_disk_full(small)
+    _fill(small)
+    assert is_disk_full(small)
 
 
 def test_a_database_in_a_file(small: Path) -> None:

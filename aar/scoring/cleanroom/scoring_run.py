@@ -15,7 +15,8 @@ import anyio
 import structlog
 from anyio import CapacityLimiter
 
-from aar.errors import PluginFailed, SandboxError, SandboxUnavailable
+from aar.disk_full import REMEDY, is_disk_full
+from aar.errors import DiskFull, PluginFailed, SandboxError, SandboxUnavailable
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
 from aar.problems.statistics import is_finite
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
+_DISK_PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ async def run_with_retries(
 
     Raises:
         SandboxUnavailable, SandboxError: sandboxes do not work here, with or without this method.
+        DiskFull: the disk stayed full for ten minutes.
         DataMissing: from the problem.
     """
     attempt = partial(clean_room.run, task, source, seed, owner=owner, slot=slot)
@@ -112,6 +115,15 @@ async def run_with_retries(
     return ScoringRunResult(score, failure, verdict, outcome.output_digest, outcome.seconds, fault)
 
 
+async def _wait_for_room(folder: Path) -> None:
+    """Wait until a disk has room again. Raises DiskFull after ten minutes."""
+    with anyio.move_on_after(_DISK_PATIENCE_SECONDS):
+        while is_disk_full(folder):  # noqa: ASYNC110 - nothing announces room
+            await anyio.sleep(_PAUSE_SECONDS)
+        return
+    raise DiskFull(f"the disk is full: cannot write {folder}", REMEDY)
+
+
 async def _execute(
     clean_room: CleanRoom,
     owner: str,
@@ -124,10 +136,17 @@ async def _execute(
             await again()
         try:
             # A backend that is away has nothing to do with the method, and costs it no attempt.
-            return await clean_room.outages.run_when_up(partial(run, watch=watch))
+            outcome = await clean_room.outages.run_when_up(partial(run, watch=watch))
         except (SandboxError, SandboxUnavailable) as error:
             log.warning("a scoring sandbox was lost; trying again", attempt=attempt + 1, error=str(error))
             await anyio.sleep(_PAUSE_SECONDS * 2**attempt)
+            continue
+        # What the method itself wrote is gone by now, so a disk that is still full is not its fault.
+        blameless = outcome.failure is not None and is_disk_full(clean_room.work_dir)
+        if not blameless or attempt == _ATTEMPTS - 1:
+            return outcome
+        log.warning("a scoring run failed on a full disk; trying again", attempt=attempt + 1)
+        await _wait_for_room(clean_room.work_dir)
     # A sandbox without the method shows if the machine or the method is at fault.
     await clean_room.outages.run_when_up(partial(clean_room.probe, owner=owner))
     failure, verdict = sandbox_lost_message(_ATTEMPTS)

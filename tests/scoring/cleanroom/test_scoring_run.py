@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count as count_from
 from typing import Any
 
 import pytest
 
-from aar.errors import BackendAway, SandboxError, SandboxGone
+from aar.errors import BackendAway, DiskFull, SandboxError, SandboxGone
 from aar.problems.protocol import Problem, Task
 from aar.sandbox import outages
 from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxSpec
+from aar.scoring.cleanroom import scoring_run
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_with_retries
 from aar.scoring.verdict_messages import RunFailure
@@ -119,6 +121,33 @@ async def test_killing_every_process_in_reach_gains_nothing(
     trial = await run_with_retries(problem, clean_room, task, digest, 5)
     assert trial.score is None
     assert trial.failure in (RunFailure.CRASHED, RunFailure.SANDBOX_LOST, RunFailure.NO_OUTPUT)
+
+
+async def test_a_disk_that_others_filled_blames_no_method_and_a_method_is_not_tried_for_ever(
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = desk.snapshots.save(desk.method("exit(3)")).digest
+    again: list[int] = []
+
+    async def count() -> None:
+        again.append(1)
+
+    async def run() -> RunFailure | None:
+        return (await run_with_retries(problem, clean_room, task, digest, 7, again=count)).failure
+
+    full = [True, True, False, False]  # after the first run, once while it waits, then no more
+    monkeypatch.setattr(scoring_run, "is_disk_full", lambda _: full.pop(0))
+    assert await run() is RunFailure.CRASHED
+    assert (len(again), full) == (1, [])
+    again.clear()
+    looks = count_from(0)
+    monkeypatch.setattr(scoring_run, "is_disk_full", lambda _: next(looks) % 2 == 0)  # full after every run
+    assert await run() is RunFailure.CRASHED
+    assert len(again) == 2
+    monkeypatch.setattr(scoring_run, "is_disk_full", lambda _: True)
+    monkeypatch.setattr(scoring_run, "_DISK_PATIENCE_SECONDS", 0.1)
+    with pytest.raises(DiskFull):
+        await run()
 
 
 async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
