@@ -21,7 +21,7 @@ def leftovers(writable: Terminal, tmp_path: Path) -> None:
     """Sandboxes of a campaign whose controller is dead, and of one that the database does not hold."""
     state = asyncio.run(list_availability())["bubblewrap"]
     if not state.ok:
-        if os.environ.get("CI"):
+        if os.environ.get("AAR_REQUIRE_ALL") == "1":
             pytest.fail(f"bubblewrap must work in CI: {state.detail}")
         pytest.skip(state.detail)
 

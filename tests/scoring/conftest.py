@@ -20,6 +20,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, Stage, Task
 from aar.problems.registry import find_problem
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
+from aar.sandbox.docker import DockerBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.task_bundles import prepared_bundles
@@ -109,7 +110,9 @@ def bubblewrap() -> str:
     """Skips where bubblewrap does not work; in CI that is an error."""
     availability = anyio.run(BubblewrapBackend().check)
     if not availability.ok:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{availability.detail}. {availability.remedy}")
+        (pytest.fail if os.environ.get("AAR_REQUIRE_ALL") == "1" else pytest.skip)(
+            f"{availability.detail}. {availability.remedy}"
+        )
     return availability.detail
 
 
@@ -120,6 +123,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     get_settings.cache_clear()
     yield tmp_path / "home"
     get_settings.cache_clear()
+
+
+@pytest.fixture
+async def docker_backend(home: Path) -> AsyncIterator[SandboxBackend]:
+    """Docker's sandboxes; skipped where no engine works, and nothing may be left of them."""
+    made = DockerBackend()
+    availability = await made.check()
+    if not availability.ok:
+        await made.close()
+        (pytest.fail if os.environ.get("AAR_REQUIRE_ALL") == "1" else pytest.skip)(
+            f"{availability.detail}. {availability.remedy}"
+        )
+    yield made
+    left = await made.orphans()
+    for name in left:
+        await made.remove(name)
+    await made.close()
+    assert not left
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ async def test_a_check_starts_nothing(house: Site) -> None:
 @pytest.mark.slow
 async def test_a_launched_campaign_runs_by_itself_once_and_keeps_the_database_secret(house: Site) -> None:
     if not (await list_availability())["bubblewrap"].ok:
-        if os.environ.get("CI"):
+        if os.environ.get("AAR_REQUIRE_ALL") == "1":
             pytest.fail("bubblewrap must work in CI")
         pytest.skip("no bubblewrap here")
     async with house.client() as client:

@@ -21,7 +21,7 @@ ATTACK = ("problem", "attack", "toy", "--sandbox", "bubblewrap", "--submissions"
 async def _sandboxes(anyio_backend: str) -> None:
     found = await BubblewrapBackend().check()
     if not found.ok:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(found.detail)
+        (pytest.fail if os.environ.get("AAR_REQUIRE_ALL") == "1" else pytest.skip)(found.detail)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import pytest
 
 import aar
 from aar.problems.protocol import Problem, Task
-from aar.sandbox.docker import DockerBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_with_retries
@@ -22,18 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
 
 @pytest.fixture
-async def backend(home: Path) -> AsyncIterator[SandboxBackend]:
-    made = DockerBackend()
-    availability = await made.check()
-    if not availability.ok:
-        await made.close()
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{availability.detail}. {availability.remedy}")
-    yield made
-    left = await made.orphans()
-    for name in left:
-        await made.remove(name)
-    await made.close()
-    assert not left
+def backend(docker_backend: SandboxBackend) -> SandboxBackend:
+    return docker_backend
 
 
 async def test_walls_and_verdicts(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
