@@ -93,9 +93,10 @@ class SandboxStateDir:
             try:
                 self.path.mkdir(mode=0o700, parents=True)
                 break
-            except FileExistsError:
-                raise Conflict(f"a sandbox named {spec.name} is being created", "choose another name") from None
-            except FileNotFoundError:  # another sandbox's removal took the empty parent just then
+            except (FileExistsError, FileNotFoundError):
+                # Another sandbox's removal may take the empty parent in the midst of this: pathlib reports either error.
+                if self.path.is_dir():
+                    raise Conflict(f"a sandbox named {spec.name} is being created", "choose another name") from None
                 if attempt == _TRIES - 1:
                     raise
         me = HostProcess.of(os.getpid())
