@@ -94,7 +94,7 @@ class SandboxStateDir:
                 self.path.mkdir(mode=0o700, parents=True)
                 break
             except (FileExistsError, FileNotFoundError):
-                # Another sandbox's removal may take the empty parent in the midst of this: pathlib reports either error.
+                # Another sandbox's removal may take the empty parent just then; pathlib reports either error.
                 if self.path.is_dir():
                     raise Conflict(f"a sandbox named {spec.name} is being created", "choose another name") from None
                 if attempt == _TRIES - 1:
