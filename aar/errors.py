@@ -15,6 +15,7 @@
     │   ├── PortTaken            the address to serve on is in use
     │   └── DataMissing          a problem's data is absent or damaged
     ├── Conflict                 the current state does not allow the request (two controllers, for example)
+    ├── Unauthorized             a request without a token or login, or with an unknown one
     ├── Forbidden                the token does not allow the request
     ├── SandboxError             a sandbox operation failed
     │   ├── SandboxGone          the sandbox is gone; the command's result is unknown
@@ -110,6 +111,10 @@ class DataMissing(SetupError):
 
 class Conflict(AarError):
     """A request that the current state does not allow."""
+
+
+class Unauthorized(AarError):
+    """A request without a token, or with an unknown one."""
 
 
 class Forbidden(AarError):

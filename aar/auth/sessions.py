@@ -1,24 +1,28 @@
-"""Login sessions: signed cookies that expire, and the CSRF tokens of page forms.
+"""Login sessions, their CSRF tokens, and one-time login links.
 
 Sessions are not stored: the cookie holds role, name and expiry, signed with a key derived from the role's token. A new
-token file therefore ends every login made with the old one. Only logins that were ended early are stored, in a file.
+token file therefore ends every login made with the old one. Only logins that were ended early are stored, in a file
+that every server over the same folder reads, so that no restart revives them.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import hmac
 import json
+import logging
+import os
 import secrets
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from aar.auth.ended_sessions import EndedSessions
 
 Role = Literal["operator", "viewer"]
 SESSION_COOKIE = "aar_session"
@@ -120,3 +124,144 @@ class SessionStore:
 
 def _mac(key: bytes, text: bytes) -> bytes:
     return hmac.digest(key, text, hashlib.sha256)
+
+
+LOGIN_LINK_PATH = "/login/once"
+LOGIN_LINK_SECONDS = 15 * 60
+"""Lifetime of a link."""
+_MOST_LINKS = 16
+
+
+class LoginLinks:
+    """The unused login links of a server; stored in memory only, as hashes.
+
+    Args:
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._waiting: dict[str, tuple[Role, str, float]] = {}
+
+    def issue(self, role: Role, name: str) -> str:
+        """Returns a new path that logs in once and expires by itself.
+
+        The path starts with its first slash.
+
+        Args:
+            role: of the login that it begins.
+            name: of the person, for the record.
+        """
+        code = secrets.token_urlsafe(32)
+        self._waiting[_hash_code(code)] = (role, name, self._clock() + LOGIN_LINK_SECONDS)
+        while len(self._waiting) > _MOST_LINKS:
+            self._waiting.pop(next(iter(self._waiting)))
+        return f"{LOGIN_LINK_PATH}?code={code}"
+
+    def export_pending(self) -> list[list[str | float]]:
+        """Removes and returns the pending links, for the process that serves."""
+        given: list[list[str | float]] = [[key, *value] for key, value in self._waiting.items()]
+        self._waiting.clear()
+        return given
+
+    def import_pending(self, given: list[list[str | float]]) -> None:
+        """Adds links issued by another process of this machine.
+
+        The monotonic clocks of both processes are the same.
+        """
+        for key, role, name, ends in given:
+            self._waiting[str(key)] = ("operator" if role == "operator" else "viewer", str(name), float(ends))
+
+    def redeem(self, code: str) -> tuple[Role, str] | None:
+        """Uses a link up and returns its role and name.
+
+        None for a link that was used, has expired, or was never issued.
+        """
+        role, name, ends = self._waiting.pop(_hash_code(code), (None, "", 0.0))
+        return None if role is None or ends <= self._clock() else (role, name)
+
+
+def _hash_code(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "replace")).hexdigest()
+
+
+ENDED_SESSIONS_FILE = "ended-logins"
+_log = logging.getLogger(__name__)
+
+
+class EndedSessions:
+    """The list of ended logins under one folder.
+
+    Args:
+        home: the folder of the operator's token; None keeps them in memory only.
+        clock: Unix time.
+    """
+
+    def __init__(self, home: Path | None, clock: Callable[[], float]) -> None:
+        self._path = None if home is None else home / ENDED_SESSIONS_FILE
+        self._clock = clock
+        self._own: dict[str, int] = {}
+        self._read: dict[str, int] = {}
+        self._seen: tuple[int, int, int] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, nonce: str, ends: int) -> None:
+        """Ends a login on every server over this folder; blocks for the file.
+
+        In memory it takes effect at once.
+        """
+        key, now = _hash(nonce), self._clock()
+        with self._lock:
+            self._own = {each: end for each, end in self._own.items() if end > now} | {key: ends}
+        if self._path is not None:
+            try:
+                self._write(self._path, now)
+            except OSError as error:
+                _log.error("an ended login cannot be stored in %s, so a restart forgets it: %s", self._path, error)
+
+    def __contains__(self, nonce: object) -> bool:
+        self._refresh()
+        key = _hash(str(nonce))
+        return key in self._own or key in self._read
+
+    def _refresh(self) -> None:
+        """Loads changes by other processes: checks the file and reads it if it changed."""
+        if self._path is None:
+            return
+        try:
+            status = self._path.stat()
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if seen != self._seen:
+                self._read = _parsed(self._path.read_text(encoding="utf-8"))
+                self._seen = seen
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            _log.error("ended logins cannot be read from %s: %s", self._path, error)
+
+    def _write(self, path: Path, now: float) -> None:
+        """Replaces the file with the logins that ended here and elsewhere.
+
+        Of two writers the later one includes the earlier one's entries.
+        """
+        with self._lock, path.with_suffix(".lock").open("a") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            known = _parsed(path.read_text(encoding="utf-8")) if path.exists() else {}
+            kept = {key: ends for key, ends in (known | self._own).items() if ends > now}
+            descriptor, draft = tempfile.mkstemp(prefix=f".{ENDED_SESSIONS_FILE}-", dir=path.parent)  # mode 0600
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(kept, file)
+            Path(draft).replace(path)
+
+
+def _parsed(text: str) -> dict[str, int]:
+    """Parses the file's content; returns nothing if it is damaged."""
+    try:
+        return {str(key): int(ends) for key, ends in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        _log.error("the file of ended logins is damaged; ended logins may stay valid until they expire")
+        return {}
+
+
+def _hash(nonce: str) -> str:
+    return hashlib.sha256(nonce.encode("utf-8", "replace")).hexdigest()

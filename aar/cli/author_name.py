@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import re
 
-from aar.auth.login_links import LOGIN_LINK_SECONDS
+from aar.auth.sessions import LOGIN_LINK_SECONDS
 from aar.errors import UsageError
 
 

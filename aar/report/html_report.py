@@ -19,8 +19,7 @@ from aar.readmodels.submissions.phase_labels import phase_label
 from aar.readmodels.submissions.submission_code import open_local_snapshots
 from aar.report import ASSETS
 from aar.report.charts.diversity_chart import diversity_chart, diversity_legend
-from aar.report.charts.lineage_chart import lineage_chart
-from aar.report.charts.score_chart import interval_bar, score_chart, score_legend
+from aar.report.charts.score_chart import interval_bar, lineage_chart, score_chart, score_legend
 from aar.report.charts.seed_chart import seed_chart
 from aar.report.charts.svg import series_class
 from aar.report.charts.transfer_chart import transfer_chart, transfer_legend

@@ -10,8 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from aar import __version__
-from aar.auth.login_links import LoginLinks
-from aar.auth.sessions import Role, SessionStore
+from aar.auth.sessions import LoginLinks, Role, SessionStore
 from aar.auth.tokens import operator_token, viewer_token
 from aar.report import ASSETS
 from aar.settings import get_settings
@@ -20,13 +19,13 @@ from aar.store.database import Database
 from aar.web import api, error_handlers, pages
 from aar.web.app_state import AppState
 from aar.web.event_feed import EventFeed
+from aar.web.listen_address import is_loopback
 from aar.web.mcp import is_installed as mcp_installed
 from aar.web.mcp.http_endpoint import McpEndpoint
-from aar.web.middleware.audit_log import AuditLog
-from aar.web.middleware.render_cache import RenderCache
-from aar.web.middleware.security import SecurityMiddleware, is_loopback
+from aar.web.middleware import AuditLog, SecurityMiddleware
 from aar.web.pages.static_files import StaticAssets
 from aar.web.rate_limit import RateLimits
+from aar.web.render_cache import RenderCache
 
 _HERE = Path(__file__).parent
 

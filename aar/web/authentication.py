@@ -15,6 +15,9 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,14 +27,13 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import Scope
 
-from aar.auth.sessions import SESSION_COOKIE, Login, Role
+from aar.auth.sessions import SESSION_COOKIE, Login, Role, SessionStore
 from aar.auth.tokens import find_token_holder
 from aar.campaign.external_researchers import has_external_researchers
-from aar.errors import Forbidden
+from aar.errors import Forbidden, Unauthorized
 from aar.forum.posts import Author
 from aar.scoring.visibility import Audience
 from aar.web.app_state import AppState, AppStateDep
-from aar.web.error_handlers import Unauthorized
 
 _REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar serve` and `aar start` print the file of the operator's token"
 _PEOPLE_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
@@ -308,3 +310,90 @@ def _tokens(request: Request) -> list[str]:
         return [base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]]
     except (binascii.Error, UnicodeDecodeError):
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentUser:
+    """A logged-in person.
+
+    Args:
+        csrf: the CSRF token of their forms.
+    """
+
+    login: Login
+    csrf: str
+    sessions: SessionStore
+
+    @property
+    def name(self) -> str:
+        """Returns the name from the login."""
+        return self.login.name
+
+    @property
+    def is_operator(self) -> bool:
+        """Returns True if they may act."""
+        return self.login.is_operator
+
+    def take_note(self) -> str:
+        """Removes and returns the result of their last form."""
+        return self.sessions.take_note(self.login)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRefresh:
+    """A refresh of an open page: a role without a name or CSRF token.
+
+    One rendering serves all watchers of a role, so it must not contain data of a single login.
+
+    Args:
+        role: None without a login.
+    """
+
+    role: Role | None
+
+    @property
+    def is_operator(self) -> bool:
+        """Returns True if they may act."""
+        return self.role == "operator"
+
+
+SEEN_HEADER = "aar-seen"
+"""Header in which an open page names the newest event that it must show, see ``aar.web.render_cache``."""
+
+
+def is_refresh(request: Request) -> bool:
+    """Returns True if an open page refreshes its live parts or chart data."""
+    return request.method == "GET" and ("hx-request" in request.headers or SEEN_HEADER in request.headers)
+
+
+_who: ContextVar[CurrentUser | PageRefresh | None] = ContextVar("aar_who", default=None)
+
+
+@contextmanager
+def current_user_scope(sessions: SessionStore, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
+    """Sets ``current_user`` to the owner of the cookie within the block.
+
+    Args:
+        refreshing: True if an open page refreshes its live parts; it is then a watcher and not a visitor.
+    """
+    login = sessions.find_login(cookie) if cookie else None
+    who: CurrentUser | PageRefresh | None = (
+        None if login is None else CurrentUser(login, sessions.csrf(login), sessions)
+    )
+    token = _who.set(PageRefresh(None if login is None else login.role) if refreshing else who)
+    try:
+        yield
+    finally:
+        _who.reset(token)
+
+
+def current_user() -> CurrentUser | None:
+    """Returns the logged-in person; None without a login, and during a refresh."""
+    who = _who.get()
+    return who if isinstance(who, CurrentUser) else None
+
+
+def current_refresh() -> PageRefresh | None:
+    """Returns the refresh of an open page; None if a whole page is requested."""
+    who = _who.get()
+    return who if isinstance(who, PageRefresh) else None

@@ -13,8 +13,19 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from aar.errors import AarError, Conflict, Forbidden, LimitReached, NotFound, SetupError, TooMany, UsageError
-from aar.web.current_user import is_refresh
+from aar.errors import (
+    AarError,
+    Conflict,
+    Forbidden,
+    LimitReached,
+    NotFound,
+    SetupError,
+    TooMany,
+    Unauthorized,
+    UsageError,
+)
+from aar.web.authentication import is_refresh
+from aar.web.rendering import render_page
 
 _log = logging.getLogger(__name__)
 _FOR_PROGRAMS = ("/api/", "/mcp")
@@ -25,6 +36,7 @@ _QUIETLY = {"WWW-Authenticate": 'Bearer realm="aar"'}
 _WORDS = ("title", "body", "words", "reason")
 """Fields that may contain long text."""
 _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
+    (Unauthorized, HTTPStatus.UNAUTHORIZED),
     (NotFound, HTTPStatus.NOT_FOUND),
     (UsageError, HTTPStatus.BAD_REQUEST),
     (Conflict, HTTPStatus.CONFLICT),
@@ -33,10 +45,6 @@ _STATUS: tuple[tuple[type[AarError], HTTPStatus], ...] = (
     (SetupError, HTTPStatus.SERVICE_UNAVAILABLE),
     (TooMany, HTTPStatus.TOO_MANY_REQUESTS),
 )
-
-
-class Unauthorized(AarError):
-    """The error for a request without a token, or with an unknown one."""
 
 
 class FieldProblem(BaseModel):
@@ -66,8 +74,6 @@ DOCUMENTED_ERRORS = {
 
 def status_of(error: AarError) -> HTTPStatus:
     """Returns the HTTP status of an error."""
-    if isinstance(error, Unauthorized):
-        return HTTPStatus.UNAUTHORIZED
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -161,7 +167,5 @@ def _respond(request: Request, details: ProblemDetails, headers: dict[str, str] 
     if request.url.path.startswith(_FOR_PROGRAMS):
         body = details.model_dump(mode="json")
         return JSONResponse(body, details.status, headers, media_type="application/problem+json")
-    from aar.web.rendering import render_page  # the pages' handlers import this module
-
     context = {"failure": details, "unsent": getattr(request.state, "unsent", {})}
     return render_page("failure.html", context, status=details.status, headers=headers)

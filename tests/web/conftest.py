@@ -22,7 +22,7 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.testing.examples.example_campaign import ExampleCampaign, write_example_campaign
 from aar.web.app import create_app
-from aar.web.serving.server import bind_listener, page_address, serve_app
+from aar.web.server import bind_listener, page_address, serve_app
 
 from .person import Person
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from aar.auth.ended_sessions import EndedSessions
-from aar.auth.login_links import LOGIN_LINK_SECONDS, LoginLinks
-from aar.auth.sessions import SessionStore
+from aar.auth.sessions import LOGIN_LINK_SECONDS, EndedSessions, LoginLinks, SessionStore
 from aar.auth.tokens import operator_token
 from aar.campaign.external_researchers import invite_researcher
-from aar.web.idempotency import IdempotencyCache
-from aar.web.middleware.audit_log import AuditLog
+from aar.web.app_state import IdempotencyCache
+from aar.web.middleware import AuditLog
 from aar.web.rate_limit import RateLimit, RateLimits
 
 from .conftest import Site, write_site
@@ -100,7 +98,7 @@ async def test_a_flood_of_refusals_leaves_a_few_lines_and_no_accepted_one_is_pus
 
 
 async def test_each_file_of_the_audit_log_is_bounded_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aar.web.middleware.audit_log._MOST_BYTES", 2000)
+    monkeypatch.setattr("aar.web.middleware._MOST_LOG_BYTES", 2000)
     log = AuditLog(tmp_path)
     log.write(status=303, method="POST", path="/login", who="operator ana", address="1.2.3.4")
     for _ in range(200):

@@ -15,7 +15,7 @@ from aar.auth.tokens import viewer_token
 from aar.events import CampaignPaused
 from aar.store.event_log import append_event, latest_event_id
 from aar.web.api import event_stream
-from aar.web.serving.server import bind_listener, serve_app
+from aar.web.server import bind_listener, serve_app
 
 from .person import Person
 

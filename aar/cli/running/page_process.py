@@ -17,7 +17,7 @@ import os
 import socket
 import sys
 
-from aar.auth.login_links import LoginLinks
+from aar.auth.sessions import LoginLinks
 from aar.campaign.controller.controller import CampaignCompanion, RunningCampaign
 from aar.errors import SetupError
 

@@ -13,13 +13,13 @@ import socket
 import sys
 from typing import IO
 
-from aar.auth.login_links import LoginLinks
+from aar.auth.sessions import LoginLinks
 from aar.campaign.runtime.child_process import exit_with_parent
 from aar.campaign.runtime.file_descriptors import raise_open_file_limit
 from aar.cli.context import open_context
 from aar.cli.output.log_setup import configure_logging
 from aar.web.app import create_app
-from aar.web.serving.server import serve_app
+from aar.web.server import serve_app
 
 _NICE = 5
 """Drawing pages gives way to the campaign's own work."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from aar.auth.login_links import LoginLinks
+from aar.auth.sessions import LoginLinks
 from aar.campaign.control.controller_lock import reserve_campaign
 from aar.campaign.controller.controller import CampaignCompanion
 from aar.campaign.lifecycle.creation import create_campaign
@@ -31,7 +31,7 @@ from aar.cli.running.page_process import serve_pages
 from aar.cli.running.start_summary import confirm_spending, print_end_summary, print_start_summary
 from aar.cli.views.live import live_view
 from aar.settings import get_settings
-from aar.web.serving.listen_address import bind_listener, page_address
+from aar.web.listen_address import bind_listener, page_address
 
 _Prepare = Callable[[CampaignPlan], Awaitable[str]]
 _DEFAULT_PORT = CampaignSpec().serve.port

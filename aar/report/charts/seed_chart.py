@@ -11,8 +11,7 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
 from aar.readmodels.submissions.phase_labels import phase_label
 from aar.readmodels.submissions.seed_scores import SeedScore
-from aar.report.charts.axes import LinearScale, axis_range, ticks
-from aar.report.charts.svg import CHART_SIZES, ChartSize, render_svg
+from aar.report.charts.svg import CHART_SIZES, ChartSize, LinearScale, axis_range, render_svg, ticks
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _ROW = 14, 14, 18, 26, 44
 

@@ -10,8 +10,7 @@ from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
 from aar.readmodels.submissions.final_results import Winner
 from aar.readmodels.submissions.submission_details import Score
-from aar.report.charts.axes import LinearScale, ticks
-from aar.report.charts.svg import CHART_SIZES, ChartSize
+from aar.report.charts.svg import CHART_SIZES, ChartSize, LinearScale, ticks
 from aar.text.sanitize import shorten
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 14, 46, 20, 26

@@ -1,27 +1,36 @@
-"""API of campaigns: specs, state, and their list."""
+"""API of campaigns: specs, state, costs, their list, and the comparison of two."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
+from aar.budget.limits import Limits
+from aar.budget.totals import Totals, read_totals
 from aar.campaign.control.control_requests import ControllerState
+from aar.campaign.costs.forecast import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
-from aar.readmodels.formatting import is_offline, model_label
+from aar.readmodels.chart_data import diversity_table, score_table
+from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, is_offline, model_label
 from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.usage_doubts import list_usage_doubts
+from aar.report.comparison import ComparedCampaign, read_compared_campaign, spec_rows
 from aar.scoring.results.leaderboard import read_leader
-from aar.scoring.visibility import submission_seen_by
-from aar.web.api.pagination import After, Limit, Page
+from aar.scoring.visibility import Audience, submission_seen_by
+from aar.web.api.charts import ChartOut
 from aar.web.api.submissions import SubmissionOut
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import CampaignId, find_campaign
+from aar.web.request_params import After, CampaignId, Limit, Page, find_campaign
 
-router = APIRouter(prefix="/campaigns", tags=["campaigns"])
+router = APIRouter()
+
 _MOST_SKIPPED = 10**9
 _UNSHOWN = ("seed", "database")
 """Withheld: the secret of seeded campaigns is derived from the seed, a database's address may contain a password."""
@@ -70,7 +79,7 @@ class CampaignDetail(CampaignOut):
     models: list[str]
 
 
-@router.get("")
+@router.get("/campaigns", tags=["campaigns"])
 def campaigns(shared: AppStateDep, after: After = 0, limit: Limit = 50) -> Page[CampaignOut]:
     """Lists all campaigns, newest first; the cursor counts those already listed."""
     skip = min(after, _MOST_SKIPPED)
@@ -79,7 +88,7 @@ def campaigns(shared: AppStateDep, after: After = 0, limit: Limit = 50) -> Page[
     return Page(items=[_brief(view) for view in found[:limit]], next_cursor=more)
 
 
-@router.get("/{campaign_id}")
+@router.get("/campaigns/{campaign_id}", tags=["campaigns"])
 def campaign(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> CampaignDetail:
     """Returns one campaign."""
     with shared.db.reading() as session:
@@ -107,3 +116,150 @@ def public_spec(view: CampaignView) -> dict[str, Any]:
 
 def _brief(view: CampaignView) -> CampaignOut:
     return CampaignOut(**{name: getattr(view, name) for name in CampaignOut.model_fields})
+
+
+class TotalsOut(BaseModel):
+    """Sums over a ledger; dollars are exact decimals, written as strings."""
+
+    usd: Decimal
+    """All that was billed: model calls, compute, and the worst cases of calls that a crash cut off."""
+    reserved_usd: Decimal
+    """Reserved for calls that run now."""
+    model_usd: Decimal
+    compute_usd: Decimal
+    lost_usd: Decimal
+    tokens: dict[str, int]
+    total_tokens: int
+    calls: int
+    agent_seconds: float
+    core_seconds: float
+    usd_per_agent_hour: Decimal | None
+    """None before any work."""
+
+
+class ForecastOut(BaseModel):
+    """The time until the budget is spent, at the pace of the last hour."""
+
+    usd_per_hour: Decimal | None
+    """None before the first minute."""
+    tokens_per_hour: Decimal | None
+    hours_run: float
+    limit: str
+    """The limit that will be reached first; empty if none is in sight."""
+    hours_left: float | None
+
+
+class UsageDoubtOut(BaseModel):
+    """A doubt about reported usage, with the researchers whose calls it concerns."""
+
+    cause: str
+    researchers: list[str]
+
+
+class CostsOut(BaseModel):
+    """The costs of a campaign."""
+
+    campaign: TotalsOut
+    researchers: dict[str, TotalsOut]
+    public_usd_per_agent_hour: Decimal
+    """Cost in the public study, for comparison."""
+    forecast: ForecastOut
+    usage_doubts: list[UsageDoubtOut]
+    """Calls that are charged at their worst case, because the service's figures cannot be right."""
+
+
+@router.get("/campaigns/{campaign_id}/costs", tags=["costs"])
+def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
+    """Returns dollars, tokens and seconds, of the campaign and of each researcher."""
+    with shared.db.reading() as session:
+        view = find_campaign(session, campaign_id)
+        found = read_totals(session, view.id)
+        doubts = list_usage_doubts(session, view.id)
+        ahead = forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
+    return CostsOut(
+        campaign=_shown(found.campaign),
+        researchers={name: _shown(each) for name, each in found.researchers.items()},
+        public_usd_per_agent_hour=PUBLIC_USD_PER_AGENT_HOUR,
+        forecast=ForecastOut(**asdict(ahead)),
+        usage_doubts=[UsageDoubtOut(cause=each.cause, researchers=list(each.researchers)) for each in doubts],
+    )
+
+
+def _shown(each: Totals) -> TotalsOut:
+    same = {name: getattr(each, name) for name in TotalsOut.model_fields if name != "tokens"}
+    return TotalsOut(**same, tokens=asdict(each.tokens))
+
+
+Named = Annotated[str, Query(max_length=64, description="A campaign's id, its beginning, or `latest`")]
+
+
+class SideOut(BaseModel):
+    """One of the compared campaigns."""
+
+    id: str
+    name: str
+    problem: str
+    state: str
+    controller: ControllerState
+    submissions: int
+    minutes: float
+    usd: Decimal
+    usd_per_agent_hour: Decimal | None
+    board: list[SubmissionOut]
+    """The first ten."""
+    score: ChartOut
+    diversity: ChartOut
+
+
+class SpecRowOut(BaseModel):
+    """A field of both specs, as JSON; a dash for a missing one."""
+
+    field: str
+    left: str
+    right: str
+    differs: bool
+
+
+class CompareOut(BaseModel):
+    """Both campaigns, and their specs by field; fields that differ come first."""
+
+    left: SideOut
+    right: SideOut
+    spec: list[SpecRowOut]
+
+
+@router.get("/compare", tags=["campaigns"])
+def compare(shared: AppStateDep, audience: AudienceDep, left: Named, right: Named) -> CompareOut:
+    """Compares two campaigns: specs, scores over time and dollars, boards, costs, diversity."""
+    with shared.db.reading() as session:
+        one, other = find_campaign(session, left), find_campaign(session, right)
+        return CompareOut(
+            left=_side(one, load_compared_campaign(session, one, audience)),
+            right=_side(other, load_compared_campaign(session, other, audience)),
+            spec=[
+                SpecRowOut(field=row.field, left=row.left, right=row.right, differs=row.differs)
+                for row in spec_rows(public_spec(one), public_spec(other))
+            ],
+        )
+
+
+def load_compared_campaign(session: Session, view: CampaignView, audience: Audience) -> ComparedCampaign:
+    """Reads one campaign's progress, as an audience may see it."""
+    return read_compared_campaign(session, view.id, find_metric(view.problem), audience)
+
+
+def _side(view: CampaignView, found: ComparedCampaign) -> SideOut:
+    return SideOut(
+        id=view.id,
+        name=view.name,
+        problem=view.problem,
+        state=view.state,
+        controller=view.controller,
+        submissions=found.submissions,
+        minutes=round(found.progress.minutes, 2),
+        usd=found.totals.usd,
+        usd_per_agent_hour=found.totals.usd_per_agent_hour,
+        board=[SubmissionOut.of(row.submission) for row in found.board.rows[:10]],
+        score=ChartOut.of(score_table(found.progress)),
+        diversity=ChartOut.of(diversity_table(found.progress)),
+    )

@@ -5,17 +5,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
+from aar.budget.totals import read_totals
+from aar.campaign.views import CampaignView, list_researchers
 from aar.readmodels.alerts import list_alerts
-from aar.readmodels.chart_data import ChartTable, to_csv
-from aar.web.api.chart_tables import ChartName, chart_table
+from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
+from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.progress import list_visible_submissions, read_progress
+from aar.scoring.visibility import Audience
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import CampaignId, find_campaign
+from aar.web.request_params import CampaignId, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["charts"])
 CSV = "text/csv; charset=utf-8"
@@ -76,3 +82,27 @@ def standing_alerts(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
 def csv_response(table: ChartTable, name: str) -> Response:
     """Returns a table as a file to save."""
     return Response(to_csv(table), media_type=CSV, headers={"Content-Disposition": f'inline; filename="{name}.csv"'})
+
+
+class ChartName(StrEnum):
+    """The name of a chart table."""
+
+    SCORE = "score"
+    DIVERSITY = "diversity"
+    LINEAGE = "lineage"
+    COSTS = "costs"
+
+
+def chart_table(session: Session, view: CampaignView, name: ChartName, audience: Audience) -> ChartTable:
+    """Returns the data of a campaign's chart, as an audience may see it."""
+    if name is ChartName.COSTS:
+        found = read_totals(session, view.id)
+        team = list_researchers(session, view.id)
+        return cost_table({each.name: found.researchers[each.id] for each in team}, found.campaign)
+    metric = find_metric(view.problem)
+    submissions = list_visible_submissions(session, view.id, audience)
+    if name is ChartName.LINEAGE:
+        return lineage_table(submissions)
+    higher = metric is None or metric.higher_is_better
+    so_far = read_progress(session, view.id, submissions, higher_is_better=higher)
+    return score_table(so_far) if name is ChartName.SCORE else diversity_table(so_far)

@@ -18,10 +18,9 @@ from aar.errors import TooMany
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent, read_events
 from aar.text.sanitize import clean_line
-from aar.web.api.pagination import MAX_LIMIT, After, Limit, Page
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import AudienceDep, Authenticated, authenticate, current_login, get_authenticated, may_read
-from aar.web.path_params import CampaignId, find_campaign, find_researcher
+from aar.web.request_params import MAX_LIMIT, After, CampaignId, Limit, Page, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
 LastEventId = Annotated[str | None, Header(max_length=20, description="The last event of a broken stream")]

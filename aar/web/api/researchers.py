@@ -1,22 +1,28 @@
-"""API of researchers and their transcripts."""
+"""API of researchers: transcripts, and for people only their workspaces (files, notebook, background jobs)."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from aar.campaign.external_researchers import is_external
 from aar.campaign.views import ResearcherView, list_researchers
+from aar.errors import NotFound
 from aar.readmodels.formatting import is_offline, model_label
-from aar.readmodels.researchers.transcript import TranscriptItem, read_transcript
+from aar.readmodels.researchers.background_jobs import list_researcher_jobs
+from aar.readmodels.researchers.transcript import TranscriptItem, read_transcript, researcher_scrubber
+from aar.readmodels.researchers.workspace_files import WorkspaceFile, WorkspaceFolder, read_workspace_path
 from aar.scoring.visibility import Audience, activity_seen_by
-from aar.web.api.pagination import MAX_LIMIT, Limit, Page
-from aar.web.app_state import AppStateDep
+from aar.text.sanitize import clean_text
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.path_params import CampaignId, ResearcherName, find_campaign, find_researcher
+from aar.web.request_params import MAX_LIMIT, CampaignId, Limit, Page, ResearcherName, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers", tags=["researchers"])
 
@@ -116,3 +122,133 @@ def _entry(item: TranscriptItem) -> TranscriptOut:
         blocks=[BlockOut(type=block.type, title=block.title, text=block.text) for block in item.blocks],
         is_error=item.is_error,
     )
+
+
+FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]
+NOTEBOOK = "NOTEBOOK.md"
+
+
+class JobOut(BaseModel):
+    """A background job; lists have the newest first."""
+
+    id: str
+    command: str
+    state: str
+    """running, ended, lost."""
+    said: str
+    """Its state when its researcher last checked."""
+    started_at: datetime
+
+
+class EntryOut(BaseModel):
+    """An entry of a folder: a folder, a file, or other (a link, say).
+
+    Other entries are not opened.
+    """
+
+    name: str
+    path: str
+    kind: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class WorkspacePathOut(BaseModel):
+    """A folder of a workspace, or a file."""
+
+    path: str
+    entries: list[EntryOut] | None
+    """None for a file."""
+    more: bool
+    """True if a folder holds more than is listed, or a file more than ``text``."""
+    size_bytes: int
+    text: str | None
+    """None for a folder, and for a file that is not text."""
+    image: str | None
+    """An image's media type; ``files/image`` returns the image."""
+
+
+class NotebookOut(BaseModel):
+    """The notebook of a researcher; empty before it wrote one."""
+
+    text: str
+
+
+@router.get("/{name}/jobs")
+def jobs(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> list[JobOut]:
+    """Lists background jobs, as recorded in the event log."""
+    with shared.db.reading() as session:
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+        return [JobOut(**asdict(each)) for each in list_researcher_jobs(session, view.id)]
+
+
+@router.get("/{name}/files")
+def files(
+    shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath = ""
+) -> WorkspacePathOut:
+    """Returns the folder or file at a workspace path; links are not followed."""
+    with shared.db.reading() as session:
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+        return WorkspacePathOut(**read_scrubbed_path(session, shared, view, path))
+
+
+@router.get(
+    "/{name}/files/image",
+    response_class=Response,
+    responses={200: {"content": {"image/*": {}}, "description": "PNG, JPEG, GIF or WebP"}},
+)
+def image(
+    shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep, path: FilePath
+) -> Response:
+    """Returns an image of the workspace, up to 4 MiB."""
+    with shared.db.reading() as session:
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+    found = read_workspace_path(workspace_path(shared, view), path)
+    if not isinstance(found, WorkspaceFile) or found.image is None:
+        raise NotFound(f"no image at {path[:200]!r}", "PNG, JPEG, GIF and WebP are shown")
+    return Response(found.content, media_type=found.image)
+
+
+@router.get("/{name}/notebook")
+def notebook(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _who: PersonDep) -> NotebookOut:
+    """Returns the notes that survive a researcher's context, in Markdown."""
+    with shared.db.reading() as session:
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+        return NotebookOut(text=read_notebook(session, shared, view))
+
+
+def workspace_path(shared: AppState, view: ResearcherView) -> Path:
+    """Returns the folder of a researcher's workspace, if it is on this machine."""
+    return shared.settings.campaign_dir(view.campaign_id) / "workspaces" / view.name
+
+
+def read_notebook(session: Session, shared: AppState, view: ResearcherView) -> str:
+    """Reads a researcher's notebook; empty if there is none."""
+    try:
+        return str(read_scrubbed_path(session, shared, view, NOTEBOOK)["text"] or "")
+    except NotFound:
+        return ""
+
+
+def read_scrubbed_path(session: Session, shared: AppState, view: ResearcherView, path: str) -> dict[str, Any]:
+    """Reads a workspace path without secrets and control characters. Raises NotFound."""
+    found = read_workspace_path(workspace_path(shared, view), path)
+    if isinstance(found, WorkspaceFolder):
+        entries = [asdict(each) for each in found.entries]
+        return {
+            "path": found.path,
+            "entries": entries,
+            "more": found.more,
+            "size_bytes": 0,
+            "text": None,
+            "image": None,
+        }
+    text = None if found.text is None else clean_text(researcher_scrubber(session, view.id).text(found.text))
+    return {
+        "path": found.path,
+        "entries": None,
+        "more": found.cut,
+        "size_bytes": found.size_bytes,
+        "text": text,
+        "image": found.image,
+    }

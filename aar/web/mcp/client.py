@@ -8,12 +8,11 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.external_researchers import has_external_researchers
 from aar.campaign.views import LATEST, CampaignView, get_campaign
-from aar.errors import Forbidden
+from aar.errors import Forbidden, Unauthorized
 from aar.forum.posts import Author
 from aar.web.app_state import AppState
 from aar.web.authentication import ResearcherIdentity, identity_of_token, resolve_author
-from aar.web.error_handlers import Unauthorized
-from aar.web.path_params import find_campaign
+from aar.web.request_params import find_campaign
 
 _REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar mcp invite` makes a researcher's token"
 

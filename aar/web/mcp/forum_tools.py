@@ -31,7 +31,7 @@ from aar.web.api.forum.schemas import CommentOut, PostOut, WrittenPostOut
 from aar.web.mcp import tool_inputs
 from aar.web.mcp.client import McpClient
 from aar.web.mcp.tool import McpTool
-from aar.web.path_params import find_researcher
+from aar.web.request_params import find_researcher
 
 T = TypeVar("T")
 _EXCERPT = 300

@@ -20,11 +20,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aar.errors import AarError, SetupError
+from aar.errors import AarError, SetupError, Unauthorized
 from aar.text.sanitize import clean_text
 from aar.web.app_state import AppState
 from aar.web.authentication import client_address, get_authenticated
-from aar.web.error_handlers import Unauthorized, status_of
+from aar.web.error_handlers import status_of
 from aar.web.mcp import PATH
 from aar.web.mcp.client import McpClient, admit_client
 

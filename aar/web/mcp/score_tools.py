@@ -24,7 +24,7 @@ from aar.web.api.submissions import SubmissionOut
 from aar.web.mcp import tool_inputs
 from aar.web.mcp.client import McpClient
 from aar.web.mcp.tool import McpTool
-from aar.web.path_params import find_researcher
+from aar.web.request_params import find_researcher
 
 _LONGEST = 60_000
 """Maximum characters of code in one response."""

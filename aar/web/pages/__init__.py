@@ -8,32 +8,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from aar.web.pages import (
-    campaigns,
-    comparison,
-    launch,
-    lineage,
-    live_updates,
-    login,
-    researchers,
-    steering,
-    submissions,
-)
+from aar.web.pages import campaigns, control, live_updates, login, researchers, submissions
 from aar.web.pages.forum import actions, edit, threads
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-for part in (
-    campaigns,
-    live_updates,
-    comparison,
-    lineage,
-    threads,
-    actions,
-    edit,
-    submissions,
-    researchers,
-    steering,
-    login,
-    launch,
-):
+for part in (campaigns, live_updates, threads, actions, edit, submissions, researchers, control, login):
     router.include_router(part.router)

@@ -1,4 +1,4 @@
-"""Pages of campaigns: the list, one campaign, and its report."""
+"""Pages of campaigns: the list, one campaign, its report, and the comparison of two."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from aar.readmodels.progress import HorizontalAxis, list_visible_submissions, re
 from aar.readmodels.recent_events import list_recent_events
 from aar.readmodels.submissions.board import BoardRow, read_board, read_queue_state
 from aar.readmodels.usage_doubts import list_usage_doubts
-from aar.report.charts.axes import axis_range
+from aar.report.charts.svg import axis_range
+from aar.report.comparison import spec_rows
 from aar.report.html_report import CONTENT_POLICY, render_report
 from aar.report.report_data import best_row_of, build_report
 from aar.scoring.results.leaderboard import read_leader
 from aar.scoring.visibility import Audience, activity_seen_by, submission_seen_by
 from aar.store.event_log import latest_event_id
+from aar.web.api.campaigns import load_compared_campaign, public_spec
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.path_params import CampaignId, find_campaign
-from aar.web.rendering import render_page
-from aar.web.urls import campaign_link, point_link
+from aar.web.rendering import campaign_link, point_link, render_page
+from aar.web.request_params import CampaignId, find_campaign
 
 router = APIRouter()
 
@@ -126,3 +127,34 @@ def board_axis(rows: Sequence[BoardRow], metric: Metric | None) -> tuple[float, 
     """Returns the shared axis of the leaderboard's interval bars."""
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
     return axis_range([row.submission.mean for row in rows if row.submission.mean is not None], human)
+
+
+_Named = Annotated[str, Query(max_length=64)]
+
+
+@router.get("/compare")
+def compare_page(
+    shared: AppStateDep, audience: AudienceDep, left: _Named = "", right: _Named = "", over: HorizontalAxis = "hours"
+) -> Response:
+    """Compares two campaigns; without two, shows the form only.
+
+    Specs, scores, boards, costs and diversity.
+    """
+    with shared.db.reading() as session:
+        context: dict[str, Any] = {"campaigns": list_campaigns(session), "chosen": None, "over": over}
+        context |= {"left": left, "right": right}
+        if left and right:
+            one, other = find_campaign(session, left), find_campaign(session, right)
+            context |= {
+                "left": one.id,
+                "right": other.id,
+                "chosen": [
+                    (one, load_compared_campaign(session, one, audience)),
+                    (other, load_compared_campaign(session, other, audience)),
+                ],
+                "spec": spec_rows(public_spec(one), public_spec(other)),
+                # Scores on one chart need one metric.
+                "metric": find_metric(one.problem),
+                "same_problem": one.problem == other.problem,
+            }
+    return render_page("compare.html", context)

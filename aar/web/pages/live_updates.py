@@ -13,11 +13,10 @@ from aar.readmodels.recent_events import list_recent_events
 from aar.scoring.visibility import Audience
 from aar.store.event_log import LoggedEvent
 from aar.web.api import event_stream
-from aar.web.api.pagination import After
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import get_authenticated
-from aar.web.path_params import CampaignId, find_campaign
 from aar.web.rendering import log_row
+from aar.web.request_params import After, CampaignId, find_campaign
 
 router = APIRouter()
 QUIET_KINDS: Final = frozenset({"model_called", "tool_started", "tool_finished", "scoring_run_finished"})

@@ -12,13 +12,11 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from aar.auth.login_links import LOGIN_LINK_PATH as LOGIN_LINK
+from aar.auth.sessions import LOGIN_LINK_PATH as LOGIN_LINK
 from aar.auth.sessions import SESSION_COOKIE, SESSION_SECONDS, Login, Role
-from aar.errors import UsageError
+from aar.errors import Unauthorized, UsageError
 from aar.web.app_state import AppState, AppStateDep
-from aar.web.authentication import client_address, role_of_token
-from aar.web.current_user import current_user
-from aar.web.error_handlers import Unauthorized
+from aar.web.authentication import client_address, current_user, role_of_token
 from aar.web.pages.signed_forms import read_form
 from aar.web.rendering import render_page
 

@@ -14,12 +14,11 @@ from aar.readmodels.researchers.transcript import read_transcript
 from aar.scoring.submissions.submit import list_submissions
 from aar.scoring.visibility import RestrictedData, activity_seen_by, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
-from aar.web.api.pagination import MAX_LIMIT
-from aar.web.api.workspaces import FilePath, read_notebook, read_scrubbed_path, workspace_path
+from aar.web.api.researchers import FilePath, read_notebook, read_scrubbed_path, workspace_path
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.path_params import CampaignId, ResearcherName, find_campaign, find_researcher
 from aar.web.rendering import render_page
+from aar.web.request_params import MAX_LIMIT, CampaignId, ResearcherName, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers")
 

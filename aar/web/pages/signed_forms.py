@@ -11,10 +11,10 @@ from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 
 from aar.auth.sessions import SESSION_COOKIE, Login
-from aar.errors import Forbidden, UsageError
+from aar.errors import Forbidden, Unauthorized, UsageError
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import Operator, current_login, human_name, require_form_writer
-from aar.web.error_handlers import Unauthorized, store_unsent_fields
+from aar.web.error_handlers import store_unsent_fields
 
 _MOST_BYTES = 64 * 1024
 _MOST_SIGNED_BYTES = 512 * 1024

@@ -1,31 +1,31 @@
-"""Page of a submission: claim, scores, verdict, code."""
+"""Pages of submissions: one submission (claim, scores, verdict, code), and the lineage of all."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from aar.campaign.views import list_researchers
 from aar.readmodels.problem_metric import find_metric
-from aar.readmodels.progress import list_visible_submissions
+from aar.readmodels.progress import list_visible_submissions, read_progress
 from aar.readmodels.submissions.seed_scores import read_seed_scores
 from aar.readmodels.submissions.submission_code import read_submission_code
 from aar.readmodels.submissions.submission_details import read_submission_details
-from aar.readmodels.submissions.submission_lineage import find_parent
-from aar.report.charts.axes import axis_range
+from aar.readmodels.submissions.submission_lineage import find_parent, lineage_tree
+from aar.report.charts.svg import axis_range
 from aar.scoring.audits.audit_findings import similar_submissions
 from aar.scoring.submissions.submit import get_submission
 from aar.scoring.visibility import RestrictedData, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
-from aar.web.api.pagination import Number
-from aar.web.api.submission_details import submission_diff
+from aar.web.api.submissions import submission_diff
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.path_params import CampaignId, find_campaign
-from aar.web.rendering import render_page
+from aar.web.rendering import point_link, render_page
+from aar.web.request_params import CampaignId, Number, find_campaign
 
-router = APIRouter(prefix="/campaigns/{campaign_id}/submissions")
+router = APIRouter(prefix="/campaigns/{campaign_id}")
 
 
-@router.get("/{number}")
+@router.get("/submissions/{number}")
 def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, number: Number) -> Response:
     """Shows a submitted method and its scores, as the client may see them."""
     whole = may_see(audience, RestrictedData.SEALED_SCORES)
@@ -58,3 +58,27 @@ def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
         "cursor": cursor,
     }
     return render_page("submission.html", context)
+
+
+@router.get("/lineage")
+def lineage_page(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> Response:
+    """Shows a campaign's submissions as a graph and as a tree."""
+    with shared.db.reading() as session:
+        view = find_campaign(session, campaign_id)
+        metric = find_metric(view.problem)
+        cursor = latest_event_id(session, view.id)
+        team = list_researchers(session, view.id)
+        submissions = list_visible_submissions(session, view.id, audience)
+        higher = metric is None or metric.higher_is_better
+        context = {
+            "campaign": view,
+            "metric": metric,
+            "cursor": cursor,
+            "team": team,
+            "series": {each.id: each.index for each in team},
+            "submissions": submissions,
+            "tree": lineage_tree(submissions),
+            "progress": read_progress(session, view.id, submissions, higher_is_better=higher),
+            "link": point_link(view.id),
+        }
+    return render_page("lineage.html", context)

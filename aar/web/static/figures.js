@@ -6,7 +6,7 @@ const figures = (() => {
   const step = uPlot.paths.stepped({ align: 1 });
   const short = (value) => (value == null ? "–" : Number(value.toFixed(3)).toString().replace("-", "−"));
 
-  // Returns horizontal values, lines, and marks by position, from a plan (see aar/web/chart_config.py) and its tables.
+  // Returns horizontal values, lines, and marks by position, from a plan (see aar/web/rendering.py) and its tables.
   function scores(plan, tables) {
     const usd = plan.over === "usd";
     const share = !usd && plan.end > 180 ? 1 / 60 : 1;

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from aar.problems.protocol import Metric
 from aar.readmodels.progress import DiversityPoint, Progress, ScorePoint
-from aar.report.charts.axes import LinearScale, axis_range, ticks, time_ticks
 from aar.report.charts.diversity_chart import diversity_chart
 from aar.report.charts.score_chart import interval_bar, score_chart
+from aar.report.charts.svg import LinearScale, axis_range, ticks, time_ticks
 from aar.scoring.submissions.submit import SubmissionView
 
 PGR = Metric("PGR", True, 1.0, 0.23, "people")

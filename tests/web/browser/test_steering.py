@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aar.web.urls import campaign_link
+from aar.web.rendering import campaign_link
 
 from ..conftest import Site
 

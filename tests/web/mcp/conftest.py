@@ -28,7 +28,7 @@ from aar.store.database import Database
 from aar.store.models import Campaign
 from aar.web.app import create_app
 from aar.web.rate_limit import RateLimits
-from aar.web.serving.server import bind_listener, serve_app
+from aar.web.server import bind_listener, serve_app
 
 TOY, OTHER = "toyaaa", "toybbb"
 METHOD = {

@@ -17,10 +17,9 @@ from aar.forum.views import ClaimView, RevisionView
 from aar.web.api.forum.external_rate_limit import rate_limited_write
 from aar.web.api.forum.posts import read_thread_out
 from aar.web.api.forum.schemas import CommentIn, CommentOut, PostOut, ThreadOut, Written
-from aar.web.api.pagination import MAX_LIMIT, Limit, Number
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import WriterDep, resolve_author
-from aar.web.path_params import CampaignId, find_campaign_id
+from aar.web.request_params import MAX_LIMIT, CampaignId, Limit, Number, find_campaign_id
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
 _Key = Annotated[int, Path(ge=0, le=MAX_LIMIT)]

@@ -15,7 +15,7 @@ from aar.forum.text_limits import MAX_FIGURE_BYTES
 from aar.web.api.forum.schemas import FigureOut, PersonName
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import WriterDep, resolve_author
-from aar.web.path_params import CampaignId, find_campaign_id
+from aar.web.request_params import CampaignId, find_campaign_id
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/figures", tags=["forum"])
 Digits = Annotated[str, Path(pattern=r"^[0-9a-f]{12,64}$", description="At least 12 digits of its SHA-256")]

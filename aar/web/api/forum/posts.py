@@ -33,10 +33,9 @@ from aar.web.api.forum.schemas import (
     VoteIn,
     WrittenPostOut,
 )
-from aar.web.api.pagination import After, Limit, Number, Page, make_page
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import WriterDep, resolve_author
-from aar.web.path_params import CampaignId, find_campaign_id, find_researcher
+from aar.web.request_params import After, CampaignId, Limit, Number, Page, find_campaign_id, find_researcher, make_page
 
 OneFamily = Annotated[str | None, Query(max_length=60, description="Labelled with this family of ideas")]
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])

@@ -14,7 +14,7 @@ from aar.forum.figures.figure_store import FigureView
 from aar.forum.search.near_duplicates import SimilarPost
 from aar.forum.text_limits import MAX_FAMILIES
 from aar.forum.views import Citation, CommentView, PostReference, PostView, ThreadView
-from aar.web.api.pagination import MAX_LIMIT
+from aar.web.request_params import MAX_LIMIT
 
 IdempotencyKey = Annotated[
     str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")

@@ -18,7 +18,6 @@ from aar.forum.edits import pin
 from aar.forum.posts import Author, cast_vote, create_comment, create_post
 from aar.forum.search.near_duplicates import similar_to_post
 from aar.text.sanitize import clean_line, clean_text
-from aar.web.api.pagination import Number
 from aar.web.app_state import AppStateDep
 from aar.web.pages.forum.form import (
     ForumForm,
@@ -31,8 +30,8 @@ from aar.web.pages.forum.form import (
 )
 from aar.web.pages.forum.threads import show_forum, show_thread
 from aar.web.pages.signed_forms import SignedForm, SignedFormDep
-from aar.web.path_params import CampaignId, find_campaign
-from aar.web.urls import campaign_link, post_link
+from aar.web.rendering import campaign_link, post_link
+from aar.web.request_params import CampaignId, Number, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
 

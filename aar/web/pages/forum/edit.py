@@ -16,15 +16,13 @@ from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE
 from aar.forum.views import CommentView, PostView
 from aar.store.event_log import latest_event_id
 from aar.text.sanitize import clean_line, clean_text
-from aar.web.api.pagination import Number
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.pages.forum.actions import form_author
 from aar.web.pages.forum.form import ForumForm, comment_errors, edit_errors, make_preview, parse_families, reason_errors
 from aar.web.pages.forum.threads import FORM_CONTEXT
 from aar.web.pages.signed_forms import SignedForm, SignedFormDep
-from aar.web.path_params import CampaignId, find_campaign
-from aar.web.rendering import render_page
-from aar.web.urls import post_link
+from aar.web.rendering import post_link, render_page
+from aar.web.request_params import CampaignId, Number, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from aar.forum.references.reference_lookup import Reference
 from aar.report.markdown_html import ReferenceLink
-from aar.web.urls import campaign_link, post_link, researcher_link, submission_link
+from aar.web.rendering import campaign_link, post_link, researcher_link, submission_link
 
 
 def reference_links(campaign_id: str, known: Iterable[Reference]) -> dict[str, ReferenceLink]:

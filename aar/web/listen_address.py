@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 
 from aar.errors import PortTaken, UsageError
 
 _NEXT_PORTS = 20
+
+
+def is_loopback(host: str) -> bool:
+    """Returns True if a listen address can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def bind_listener(host: str, port: int, *, next_free: bool = False) -> socket.socket:

@@ -1,17 +1,21 @@
-"""Security middleware: host and origin checks, authentication, rate limits, security headers.
+"""Audit log: one JSON line per login and per request that would change something.
 
-Before a handler it checks the host's name, the origin, the client's identity, its rate limits, and its right to read.
-After it, it adds security headers, and a line in the audit log for requests that would change something. It is a plain
-ASGI layer, so that streams pass through it unbuffered.
+Accepted and refused requests go to two files, so that a flood of refusals cannot push accepted ones out. Tokens,
+cookies and bodies are never logged. Accepted requests are also events of their campaign, with their author.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import json
+import logging
+import os
 from collections import Counter
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -21,24 +25,83 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aar.auth.login_links import LOGIN_LINK_PATH as LOGIN_LINK
+from aar.auth.sessions import LOGIN_LINK_PATH as LOGIN_LINK
 from aar.auth.sessions import SESSION_COOKIE
-from aar.errors import AarError, Forbidden, TooMany
+from aar.errors import AarError, Forbidden, TooMany, Unauthorized
+from aar.text.sanitize import clean_line
 from aar.web.app_state import AppState
 from aar.web.authentication import (
     Authenticated,
     ResearcherIdentity,
     authenticate,
     client_address,
+    current_user_scope,
     get_authenticated,
     get_requester,
+    is_refresh,
     may_read,
     store_authenticated,
 )
-from aar.web.current_user import current_user_scope, is_refresh
-from aar.web.error_handlers import LOGIN_PATH, Unauthorized, refusal_response
+from aar.web.error_handlers import LOGIN_PATH, refusal_response
+from aar.web.listen_address import is_loopback
 from aar.web.mcp import PATH as MCP
-from aar.web.middleware.audit_log import AuditLog
+
+AUDIT_FILE = "audit.log"
+REFUSED_FILE = "audit-refused.log"
+_MOST_LOG_BYTES = 20_000_000
+_LONGEST = 300
+_log = logging.getLogger(__name__)
+
+
+class AuditLog:
+    """A log of JSON lines under ``home``, readable by its owner only.
+
+    Each file has at most 20 MB of older lines beside it.
+
+    Args:
+        home: the folder of the operator's token.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._accepted = home / AUDIT_FILE
+        self._refused = home / REFUSED_FILE
+
+    def write(self, *, status: int, method: str, path: str, who: str, address: str, left_out: int = 0) -> None:
+        """Writes one line; blocks for the file.
+
+        If the file cannot be written, the server's own log says so.
+
+        Args:
+            status: of the response; 400 and above is a refusal.
+            path: without its query.
+            who: such as ``operator ana``, ``researcher k3v9qd-r1`` or empty for an unknown client.
+            left_out: number of refusals before this one without a line of their own.
+        """
+        line: dict[str, Any] = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "outcome": "refused" if status >= 400 else "accepted",
+            "status": status,
+            "method": clean_line(method)[:16],
+            "path": clean_line(path)[:_LONGEST],
+            "who": clean_line(who)[:_LONGEST],
+            "address": clean_line(address)[:_LONGEST],
+        }
+        if left_out:
+            line["left_out"] = left_out
+        data = (json.dumps(line) + "\n").encode()
+        file = self._refused if status >= 400 else self._accepted
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(descriptor, data)
+                full = os.fstat(descriptor).st_size > _MOST_LOG_BYTES
+            finally:
+                os.close(descriptor)
+            if full:
+                file.replace(file.with_suffix(".log.1"))
+        except OSError as error:
+            _log.error("the audit log cannot be written: %s", error)
+
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -61,16 +124,6 @@ _MOST_UNDER_WAY = 32
 """Requests of one researcher at a time, streams included."""
 _MOST_BYTES = 1024 * 1024
 """Maximum of a body, whatever its declared length. Forms and figures have lower limits, MCP a higher one."""
-
-
-def is_loopback(host: str) -> bool:
-    """Returns True if a listen address can only be reached from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class SecurityMiddleware:

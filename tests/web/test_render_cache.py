@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aar.auth.sessions import SessionStore
-from aar.web.current_user import current_user_scope
-from aar.web.middleware.render_cache import RenderCache
+from aar.web.authentication import current_user_scope
+from aar.web.render_cache import RenderCache
 
 pytestmark = pytest.mark.anyio
 SESSIONS = SessionStore({"operator": "o" * 40, "viewer": "v" * 40})

@@ -2,7 +2,7 @@
 
 An open page sends the newest event that it must show in the header ``aar-seen``. A rendering for the same role that was
 made since that event serves it. Older renderings do not, and every request without the header is rendered for itself. A
-rendering for such a request knows a role but no login (``aar.web.current_user.PageRefresh``), so it contains no name,
+rendering for such a request knows a role but no login (``aar.web.authentication.PageRefresh``), so it contains no name,
 CSRF token or one-time line that could reach another person.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aar.web.current_user import SEEN_HEADER, PageRefresh, current_refresh
+from aar.web.authentication import SEEN_HEADER, PageRefresh, current_refresh
 from aar.web.event_feed import EventFeed
 
 _MOST = 64

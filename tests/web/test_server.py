@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from aar.errors import PortTaken, UsageError
-from aar.web.serving.server import access_notice, bind_listener, page_address, serve_app
+from aar.web.server import access_notice, bind_listener, page_address, serve_app
 
 
 def test_a_taken_port_is_told_before_anything_starts() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aar.auth.tokens import operator_token
-from aar.web.middleware.security import is_loopback
+from aar.web.listen_address import is_loopback
 
 pytestmark = pytest.mark.anyio
 

@@ -1,1 +1,0 @@
-"""API to launch and steer campaigns and to decide about submissions."""

@@ -1,1 +1,0 @@
-"""Middleware: request checks and headers, the audit log, a cache of rendered pages."""

@@ -1,1 +1,0 @@
-"""Serves the application: listen address, server process, connection limits."""
