@@ -1,14 +1,17 @@
-"""Blocking steps that run to completion in a thread, even when cancelled.
+"""Blocking steps that run to completion, and clean-up steps whose failures are logged, not raised.
 
-Their effects must be undone.
+A blocking step runs in a thread, to its end even when it is cancelled; its effects must be undone then. A clean-up step
+has a timeout.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import structlog
 from anyio import CancelScope
 
 T = TypeVar("T")
@@ -33,3 +36,69 @@ async def run_to_completion(step: Callable[[], T], undo: Callable[[], object] | 
             if not running.cancelled() and running.exception() is None and undo is not None:
                 await asyncio.to_thread(undo)
         raise
+
+
+log = structlog.get_logger(__name__)
+
+
+async def best_effort(
+    step: Awaitable[object], failed: Callable[[Exception], object], *, seconds: float | None = None
+) -> bool:
+    """Run a clean-up step and report its failure instead of raising it.
+
+    Returns True if it succeeded.
+
+    If the waiting task is cancelled, the step goes on by itself.
+
+    Args:
+        step: the step; its error ends nothing else.
+        failed: called with that error, or a TimeoutError.
+        seconds: longest wait before it is cancelled; None waits to its end.
+    """
+    doing = asyncio.ensure_future(step)
+    doing.add_done_callback(_heard)
+    done, _ = await asyncio.wait([doing], timeout=seconds)
+    if not done:
+        doing.cancel()
+        failed(TimeoutError(f"it did not finish within {seconds:g} s"))
+        return False
+    if doing.cancelled():
+        return False
+    error = doing.exception()
+    if error is None:
+        return True
+    if not isinstance(error, Exception):
+        raise error
+    failed(error)
+    return False
+
+
+def log_failure(what: str) -> Callable[[Exception], None]:
+    """Return a handler that only logs the failure.
+
+    Args:
+        what: the failure, such as ``a connection could not be closed``.
+    """
+
+    def failed(error: Exception) -> None:
+        log.warning(what, error=str(error) or type(error).__name__)
+
+    return failed
+
+
+@contextmanager
+def suppress_and_log(what: str) -> Iterator[None]:
+    """A block of clean-up whose error is logged, not raised.
+
+    ``what`` is as for ``log_failure``.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the earlier outcome counts
+        log_failure(what)(error)
+
+
+def _heard(ended: asyncio.Future[Any]) -> None:
+    """Retrieve an unawaited error, so that asyncio does not warn about it."""
+    if not ended.cancelled():
+        ended.exception()

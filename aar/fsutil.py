@@ -1,20 +1,120 @@
-"""Removal and pruning of untrusted file trees of any depth, names and modes.
+"""Files on disk: atomic replacement, temporary folders, and removal of untrusted trees.
 
-It works through descriptors.
+A reader never sees half of an atomically replaced file. A temporary folder for untrusted content is named after its
+process, so that those of killed processes can be removed.
 
-No path is built, no link is followed and no mount is entered; a handful of descriptors is enough for any depth. Deeper
-folders are moved up before they are emptied, so that nothing recurses. An interrupted removal can be repeated.
+Trees of any depth, names and modes are removed and pruned through descriptors. No path is built, no link is followed
+and no mount is entered; a handful of descriptors is enough for any depth. Deeper folders are moved up before they are
+emptied, so that nothing recurses. An interrupted removal can be repeated.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from aar.errors import SandboxError
+from aar.processes import HostProcess
+
+DRAFT_SUFFIX = ".draft-"
+"""Prefix of incomplete files."""
+
+
+def write_atomically(path: Path, content: bytes) -> bool:
+    """Write a world-readable file in one step, unless its content is the same.
+
+    Returns True if it was written.
+    """
+    try:
+        if path.read_bytes() == content:
+            return False
+    except FileNotFoundError:
+        pass  # a new one
+    descriptor, draft = tempfile.mkstemp(prefix=DRAFT_SUFFIX, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(draft).chmod(0o644)
+        Path(draft).replace(path)
+    except OSError:
+        Path(draft).unlink(missing_ok=True)
+        raise
+    return True
+
+
+log = structlog.get_logger(__name__)
+
+_NAME = re.compile(r"aar-[a-z]+-([0-9]{1,10})-([0-9]{1,20})-[a-z0-9_]+")
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder for untrusted content.
+
+    A failure to remove it is only logged.
+
+    Args:
+        prefix: start of its name, such as ``aar-method-``.
+    """
+    me = HostProcess.of(os.getpid())
+    whose = f"{me.pid}-{me.started}-" if me is not None else ""
+    folder = Path(tempfile.mkdtemp(prefix=prefix + whose))
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # For those who do not see this process, such as one in a container that shares the folder.
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield folder
+    finally:
+        try:
+            remove_tree(folder)
+        except SandboxError as error:
+            log.warning("a temporary folder stays", error=str(error))
+        os.close(held)
+
+
+def abandoned_folders() -> list[Path]:
+    """Return temporary folders of this user whose process has ended."""
+    found = []
+    for folder in Path(tempfile.gettempdir()).glob("aar-*"):
+        named = _NAME.fullmatch(folder.name)
+        if named is None or HostProcess(int(named[1]), int(named[2])).alive():
+            continue
+        if _is_own(folder) and not _is_held(folder):
+            found.append(folder)
+    return found
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        info = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid()
+
+
+def _is_held(folder: Path) -> bool:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
 
 MAX_LEVELS = 40
 """Most levels of folders, the top included, copied out of a sandbox; the same limit as for a snapshot."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from aar.cli.problem.attack import outcome_summary
 from aar.problems.registry import find_problem
 from aar.redteam import SUBMISSIONS, AttackOutcome, attack_all
-from aar.sandbox.backends import choose_backend
+from aar.sandbox.inventory import choose_backend
 from aar.testing.simulations.principal_axes import PrincipalAxes
 
 

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem
-from aar.problems.search_space.protocol import SearchableProblem
+from aar.problems.search_space import SearchableProblem
 from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.static import audit_result, check_code, list_modules

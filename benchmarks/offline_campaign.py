@@ -23,7 +23,7 @@ from random import Random
 import yaml
 
 from aar.problems.protocol import Estimate, Stage, Task
-from aar.problems.search_space.protocol import Genome, SearchSpace
+from aar.problems.search_space import Genome, SearchSpace
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.researcher.offline.search import MeasuredMethod, propose_genome
 

@@ -20,8 +20,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from aar.sandbox.backends import get_backend
-from aar.sandbox.images import default_tag
+from aar.sandbox.docker.engine import default_tag
+from aar.sandbox.inventory import get_backend
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 
 OUTPUT_BYTES = 50_000_000

@@ -17,8 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from aar.sandbox.backends import get_backend
-from aar.sandbox.inventory import list_sandboxes
+from aar.sandbox.inventory import get_backend, list_sandboxes
 from aar.sandbox.protocol import SandboxSpec
 from aar.testing.conformance.escape_suite import attempt_all_escapes
 

@@ -37,8 +37,8 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.problems.registry import find_problem
 from aar.redteam.campaign_rows import add_campaign
-from aar.sandbox.backends import choose_backend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
+from aar.sandbox.inventory import choose_backend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.baselines import measure_baselines
 from aar.scoring.cleanroom import run_files, scoring_run, task_bundles

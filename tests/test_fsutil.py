@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxError
-from aar.fsutil import MAX_LEVELS, prune_deep_tree, remove_tree
+from aar.fsutil import MAX_LEVELS, prune_deep_tree, remove_tree, temporary_folder
 from aar.sandbox import workspaces
-from aar.sandbox.scratch_folders import temporary_folder
 
 NOBODY = 65534
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.best_effort import suppress_and_log
+from aar.concurrency import suppress_and_log
 from aar.errors import Forbidden, NotFound, SetupError
 from aar.forum.views import EXTERNAL_MODEL
 from aar.store.models import Researcher

@@ -18,12 +18,12 @@ from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, log_failure
 from aar.budget import charges, ledger_rows
 from aar.budget.charges import Charge, ChargeSums, to_milliseconds
 from aar.budget.limit_checks import LimitUsage, check_limits, limit_usages
 from aar.budget.limits import Limits
 from aar.budget.submission_quota import check_submission_quota
+from aar.concurrency import best_effort, log_failure
 from aar.errors import Conflict, NotFound
 from aar.llm.pricing.price_book import PriceBook, round_up
 from aar.llm.pricing.usage import CallBill, ServedTerms, Usage

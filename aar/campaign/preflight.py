@@ -18,7 +18,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.problems.plugin_calls import GIVES, call_plugin, probe_problem, read_brief
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem, ships
-from aar.sandbox.backends import choose_backend
+from aar.sandbox.inventory import choose_backend
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import Settings

@@ -11,10 +11,10 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 
-from aar.best_effort import best_effort, log_failure
 from aar.campaign.controller.controller import CampaignCompanion, Controller
 from aar.campaign.lifecycle.ending import CampaignEnding
 from aar.campaign.preflight import CampaignPlan
+from aar.concurrency import best_effort, log_failure
 from aar.report.html_report import write_report
 from aar.snapshots.store import SnapshotStore
 

@@ -20,7 +20,7 @@ from aar.llm.pricing.price_book import PriceBook
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.registry import find_problem, installed_problems
 from aar.readmodels.formatting import OFFLINE_LABEL
-from aar.sandbox.backends import list_availability
+from aar.sandbox.inventory import list_availability
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.engine import display_url, parse_url

@@ -14,8 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from aar.cli.output import streams
-from aar.disk_full import find_disk_full
-from aar.errors import AarError, UsageError
+from aar.errors import AarError, UsageError, find_disk_full
 from aar.redaction import redact
 from aar.text.sanitize import clean_text
 

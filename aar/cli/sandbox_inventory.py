@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from aar.campaign.runtime import orphan_cleanup
 from aar.cli.context import open_context
-from aar.sandbox.cleanup import SweepResult
-from aar.sandbox.inventory_row import SandboxRow
+from aar.sandbox.inventory import SweepResult
+from aar.sandbox.protocol import SandboxRow
 
 
 def campaigns_alive(database: str | None) -> Mapping[str, bool]:

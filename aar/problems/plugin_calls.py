@@ -21,8 +21,16 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from aar.errors import BoundExceeded, DataMissing, PluginFailed, ProblemError
-from aar.problems.label_corruption import corrupt_labels
-from aar.problems.protocol import Estimate, OutputRejected, Problem, Stage, Task, TaskScore, call_limits_of
+from aar.problems.protocol import (
+    Estimate,
+    OutputRejected,
+    Problem,
+    Stage,
+    Task,
+    TaskScore,
+    call_limits_of,
+    corrupt_labels,
+)
 from aar.problems.registry import ProblemOrigin, find_problem, locate_error, origin_of, small_problem
 from aar.problems.statistics import check_estimate, is_finite
 from aar.text.characters import make_storable

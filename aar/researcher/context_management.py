@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aar.errors import SandboxError, SandboxGone
+from aar.errors import SandboxError, SandboxGone, is_transient
 from aar.events import ContextReset, MessageAdded
 from aar.llm.request.token_bounds import token_upper_bound
 from aar.llm.response.content_blocks import ContentBlock
@@ -11,7 +11,6 @@ from aar.researcher.conversation import Conversation
 from aar.researcher.conversation_log import ConversationLog
 from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover_notice, landing_notice
 from aar.researcher.request_builder import service_manages_context
-from aar.transient_errors import is_transient
 
 NOTEBOOK = "/workspace/NOTEBOOK.md"
 _NOTEBOOK_CHARACTERS = 24_000

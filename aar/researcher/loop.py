@@ -18,7 +18,7 @@ from typing import Literal
 
 import anyio
 
-from aar.best_effort import best_effort, log_failure
+from aar.concurrency import best_effort, log_failure
 from aar.errors import (
     BackendAway,
     GatewayError,

@@ -15,9 +15,9 @@ from typing import Any
 import anyio
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, log_failure
 from aar.budget.call_billing import bill_for_partial_reply, bill_for_reply, doubt_events
-from aar.errors import AarError, DatabaseError, ModelUnavailable
+from aar.concurrency import best_effort, log_failure
+from aar.errors import AarError, DatabaseError, ModelUnavailable, is_transient
 from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
 from aar.llm.api_errors import ModelNotFound, StreamInterrupted
 from aar.llm.gateway import Gateway
@@ -31,7 +31,6 @@ from aar.researcher.context import FallbackModel, ResearcherContext, StopRequest
 from aar.researcher.conversation_log import ConversationLog
 from aar.researcher.request_builder import build_request, worst_case_tokens
 from aar.researcher.tools.executor import first_tool_started
-from aar.transient_errors import is_transient
 
 _PROGRESS_SECONDS = 2.0
 _LONGEST_WAIT = 600.0

@@ -26,11 +26,9 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from aar.disk_full import DISK_FULL_ERRNOS
-from aar.errors import SandboxError, StillInUse
-from aar.fsutil import prune_deep_tree, remove_tree
+from aar.errors import DISK_FULL_ERRNOS, SandboxError, StillInUse
+from aar.fsutil import prune_deep_tree, remove_tree, temporary_folder
 from aar.processes import mount_holders
-from aar.sandbox.scratch_folders import temporary_folder
 
 _SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _TOOLS = ("mkfs.ext4", "e2fsck", "losetup", "setpriv", "unshare")

@@ -15,8 +15,8 @@ import structlog
 from anyio import CancelScope, CapacityLimiter
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, log_failure
 from aar.budget.ledger import Ledger
+from aar.concurrency import best_effort, log_failure
 from aar.errors import LimitReached, PluginFailed, ProblemError
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import Problem

@@ -16,7 +16,7 @@ from aar.campaign.preflight import run_preflight
 from aar.campaign.spec_loader import load_spec
 from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
-from aar.sandbox.docker.image_tags import default_tag
+from aar.sandbox.docker.engine import default_tag
 from aar.scoring.results.leaderboard import read_leaderboard
 from aar.settings import Settings, get_settings
 from aar.store.event_log import read_events

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.runtime.service_restarts import FaultBuffer
-from aar.disk_full import find_disk_full, is_disk_full
-from aar.errors import AarError, DatabaseError, SandboxError
+from aar.errors import AarError, DatabaseError, SandboxError, find_disk_full, is_disk_full, is_transient
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases
 from aar.scoring.cleanroom.run_files import store_output
@@ -20,7 +19,6 @@ from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.models import Campaign
-from aar.transient_errors import is_transient
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system takes root")
 _ROOM = 2 * 1024**2

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aar.sandbox.backends import list_availability
+from aar.sandbox.inventory import list_availability
 
 from .conftest import Terminal
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.control.controller_lock import controller_id
-from aar.sandbox.backends import list_availability
 from aar.sandbox.bubblewrap import BubblewrapBackend
+from aar.sandbox.inventory import list_availability
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.column_types import now
 from aar.store.models import Campaign

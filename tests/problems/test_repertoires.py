@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from aar.problems.protocol import Stage
-from aar.problems.search_space.protocol import SearchableProblem, SearchSpace
+from aar.problems.search_space import SearchableProblem, SearchSpace
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.submissions.method_manifest import read_manifest

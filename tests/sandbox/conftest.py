@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.sandbox.backends import get_backend
+from aar.sandbox.inventory import get_backend
 from aar.sandbox.protocol import SandboxBackend
 from aar.settings import get_settings
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from aar.sandbox import workspaces
-from aar.sandbox.backends import get_backend
+from aar.sandbox.inventory import get_backend
 from aar.sandbox.protocol import SandboxSpec
 
 STEPS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "subprocess.Popen", "os.posix_spawn", "os.kill")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxError
-from aar.sandbox.bubblewrap import process_start
-from aar.sandbox.bubblewrap.arguments import BwrapDescriptors
+from aar.sandbox.bubblewrap import process
+from aar.sandbox.bubblewrap.process import BwrapDescriptors
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -27,7 +27,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(f"#!/bin/sh\nsleep 600 &\necho $$ $! > {tmp_path}/pids\nexec sleep 600\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(process_start, "_START_SECONDS", 0.5)
+    monkeypatch.setattr(process, "_START_SECONDS", 0.5)
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def ended(pid: int) -> bool:
 def test_one_that_says_nothing_is_killed_and_not_waited_for(stand_in: Path) -> None:
     before = descriptors()
     with pytest.raises(SandboxError, match="did not start"):
-        process_start.start_bwrap(lambda _: [], stand_in / "log", lambda _: None)
+        process.start_bwrap(lambda _: [], stand_in / "log", lambda _: None)
     assert descriptors() == before
     own, child = map(int, (stand_in / "pids").read_text().split())
     assert not Path(f"/proc/{own}").exists()
@@ -56,14 +56,14 @@ def test_what_raises_on_the_way_leaves_no_descriptor(tmp_path: Path, monkeypatch
         raise SandboxError("no arguments")
 
     with pytest.raises(SandboxError, match="no arguments"):
-        process_start.start_bwrap(refuse, tmp_path / "log", lambda _: None)
+        process.start_bwrap(refuse, tmp_path / "log", lambda _: None)
     with pytest.raises(SandboxError, match="did not start"):
-        process_start.start_bwrap(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
+        process.start_bwrap(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="bwrap"):
-        process_start.start_bwrap(lambda _: [], tmp_path / "log", lambda _: None)
+        process.start_bwrap(lambda _: [], tmp_path / "log", lambda _: None)
     with pytest.raises(OSError, match="log"):
-        process_start.start_bwrap(lambda _: [], tmp_path / "no" / "log", lambda _: None)
+        process.start_bwrap(lambda _: [], tmp_path / "no" / "log", lambda _: None)
     assert descriptors() == before
 
 
@@ -79,7 +79,7 @@ def test_nothing_runs_when_its_limits_could_not_be_set(tmp_path: Path) -> None:
         return [*command, "touch", str(tmp_path / "ran")]
 
     with pytest.raises(SandboxError, match="no control group"):
-        process_start.start_bwrap(arguments, tmp_path / "log", refuse)
+        process.start_bwrap(arguments, tmp_path / "log", refuse)
     assert ended(first[0])
     assert not (tmp_path / "ran").exists()
     assert descriptors() == before

@@ -11,7 +11,7 @@ from importlib import resources
 import pytest
 
 from aar.errors import SetupError
-from aar.sandbox.images.image_scan import scan_archive
+from aar.sandbox.images.base_image import scan_archive
 from aar.sandbox.isolation.data_leak_check import problem_data_index
 
 

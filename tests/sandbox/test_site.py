@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxUnavailable
-from aar.sandbox.bubblewrap.site_packages import site_packages_tree
+from aar.sandbox.bubblewrap.python_mounts import site_packages_tree
 
 NEVER = "python_version < '3'"
 HERE = "python_version >= '3' and sys_platform == 'linux'"

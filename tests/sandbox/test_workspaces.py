@@ -14,10 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from aar.disk_full import find_disk_full
-from aar.errors import SandboxError, StillInUse
+from aar.errors import SandboxError, StillInUse, find_disk_full, is_transient
 from aar.sandbox import workspaces
-from aar.transient_errors import is_transient
 
 from ..test_fsutil import nest
 from .workspace_until_killed import OWNER, SIZE

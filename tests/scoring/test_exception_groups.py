@@ -7,10 +7,8 @@ import errno
 import anyio
 import pytest
 
-from aar.disk_full import find_disk_full
-from aar.errors import SetupError
+from aar.errors import SetupError, find_disk_full, is_transient
 from aar.scoring.exception_groups import unwrap_exception_group
-from aar.transient_errors import is_transient
 
 pytestmark = pytest.mark.anyio
 

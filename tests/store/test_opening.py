@@ -14,11 +14,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 import aar.store
-from aar.errors import DatabaseError
+from aar.errors import DatabaseError, is_transient
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.schema import HEAD
-from aar.transient_errors import is_transient
 
 
 def refused(url: str, *words: str) -> None:

@@ -19,7 +19,7 @@ from aar.campaign.preflight import make_price_book
 from aar.campaign.presets import list_presets, load_preset
 from aar.campaign.spec_loader import spec_from_fields
 from aar.campaign.views import get_campaign
-from aar.sandbox.backends import list_availability
+from aar.sandbox.inventory import list_availability
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.models import Campaign

@@ -13,7 +13,6 @@ from typing import Any
 import structlog
 from sqlalchemy import select
 
-from aar.best_effort import best_effort, log_failure
 from aar.campaign.control import controller_lock
 from aar.campaign.control.heartbeat import Heartbeat
 from aar.campaign.controller.control_loop import TICK_SECONDS, ControlLoop, log_faults
@@ -25,8 +24,8 @@ from aar.campaign.run_timer import RunTimer, read_seconds_run
 from aar.campaign.runtime.campaign_runtime import CampaignRuntime, open_runtime
 from aar.campaign.runtime.orphan_cleanup import remove_campaign_sandboxes, remove_orphan_sandboxes
 from aar.campaign.runtime.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write, run_with_restarts
-from aar.disk_full import find_disk_full
-from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable
+from aar.concurrency import best_effort, log_failure
+from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable, find_disk_full
 from aar.forum.mirror.forum_mirror import ForumMirror
 from aar.llm.api_errors import ServiceUnreachable
 from aar.store.database import Database

@@ -8,8 +8,8 @@ import uuid
 
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, log_failure
 from aar.budget.ledger import Ledger
+from aar.concurrency import best_effort, log_failure
 from aar.store.database import Database
 
 _SLICE_SECONDS = 60.0

@@ -9,12 +9,11 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, log_failure
+from aar.concurrency import best_effort, log_failure
 from aar.errors import BackendAway, Conflict, SandboxGone
 from aar.events import SandboxCreated, SandboxIncident, SandboxLost
 from aar.researcher.context import StopRequested
-from aar.sandbox.incidents import Incident, report_left_behind
-from aar.sandbox.outages import BackendOutageMonitor
+from aar.sandbox.incidents import BackendOutageMonitor, Incident, report_left_behind
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.store.database import Database
 from aar.store.event_log import append_event

@@ -11,7 +11,6 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, log_failure
 from aar.campaign.costs.compute_meter import meter_compute
 from aar.campaign.directions import Direction
 from aar.campaign.researchers.reconciler import ResearcherSignal
@@ -19,8 +18,8 @@ from aar.campaign.researchers.sandbox_provider import SandboxProvider
 from aar.campaign.runtime.campaign_runtime import CampaignRuntime
 from aar.campaign.runtime.service_restarts import HEALTHY_SECONDS, MAX_FAILING_SECONDS, RestartBackoff, retry_write
 from aar.campaign.views import ResearcherView
-from aar.disk_full import find_disk_full
-from aar.errors import AarError, Conflict, LimitReached
+from aar.concurrency import best_effort, log_failure
+from aar.errors import AarError, Conflict, LimitReached, find_disk_full, is_transient
 from aar.events import ResearcherStarted, ResearcherStateChanged
 from aar.researcher.context import ModelOptions, ResearcherContext, ResearcherOutcome
 from aar.researcher.loop import run_researcher
@@ -29,7 +28,6 @@ from aar.sandbox.leases import Lease
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.event_log import append_event
 from aar.store.models import Researcher
-from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 

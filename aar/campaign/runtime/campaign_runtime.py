@@ -13,7 +13,6 @@ import anyio.to_thread
 import structlog
 from anyio import CancelScope
 
-from aar.best_effort import best_effort, log_failure
 from aar.budget.ledger import Ledger
 from aar.campaign.costs.limit_alerts import LimitMonitor
 from aar.campaign.lifecycle.ending import StopSignal
@@ -23,9 +22,10 @@ from aar.campaign.runtime.model_gateways import GatewayRegistry
 from aar.campaign.runtime.orphan_cleanup import SCORING_FOLDER
 from aar.campaign.runtime.public_data import PUBLIC_DATA_FOLDER, prepare_public_data
 from aar.campaign.runtime.service_restarts import FaultBuffer
+from aar.concurrency import best_effort, log_failure
 from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.sandbox.incidents import BackendOutageMonitor
 from aar.sandbox.leases import Leases
-from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import Mount
 from aar.scoring.audits.registry import available_audits
 from aar.scoring.audits.review.reviewer import Reviewer

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.control.controller_lock import is_controlled
 from aar.sandbox import inventory
-from aar.sandbox.cleanup import SweepResult, remove_abandoned_sandboxes
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
+from aar.sandbox.inventory import SweepResult, remove_abandoned_sandboxes
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom import run_files
 from aar.settings import Settings

@@ -15,10 +15,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from aar.campaign.runtime.file_descriptors import DescriptorReserve
-from aar.disk_full import find_disk_full
-from aar.errors import AarError, LimitReached, SandboxUnavailable
+from aar.errors import AarError, LimitReached, SandboxUnavailable, find_disk_full, is_transient
 from aar.events import AnyEvent, ServiceFailed
-from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 

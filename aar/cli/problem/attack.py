@@ -15,11 +15,11 @@ from aar.cli.options import JsonFlag
 from aar.cli.output.formatting import clean_line, format_duration
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.cli.problem.options import DEFAULT_PROBLEM, ProblemName
+from aar.fsutil import temporary_folder
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem
 from aar.redteam import ATTACKS, AttackOutcome, AttackResult, attack_all
-from aar.sandbox.backends import choose_backend
-from aar.sandbox.scratch_folders import temporary_folder
+from aar.sandbox.inventory import choose_backend
 
 _SAID = 160
 

@@ -16,10 +16,10 @@ from aar.cli.output.formatting import clean_line, format_duration, format_score
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.cli.problem.options import DEFAULT_PROBLEM, ProblemName
 from aar.errors import UsageError
+from aar.fsutil import temporary_folder
 from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find_problem
-from aar.sandbox.backends import choose_backend
-from aar.sandbox.scratch_folders import temporary_folder
+from aar.sandbox.inventory import choose_backend
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore

@@ -15,10 +15,10 @@ from aar.cli.output.formatting import clean_line
 from aar.cli.output.printing import make_console, print_json
 from aar.cli.problem.options import DEFAULT_PROBLEM, ProblemName
 from aar.errors import ProblemError
+from aar.fsutil import temporary_folder
 from aar.problems.plugin_calls import probe_problem
 from aar.problems.registry import find_problem, small_problem
-from aar.sandbox.backends import choose_backend
-from aar.sandbox.scratch_folders import temporary_folder
+from aar.sandbox.inventory import choose_backend
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from aar.atomic_write import write_atomically
 from aar.forum.figures.figure_markdown import SHORT
 from aar.forum.figures.figure_store import FigureView, find_figure, known_figures
+from aar.fsutil import write_atomically
 
 FOLDER = "figures"
 

@@ -10,7 +10,6 @@ import anyio.to_thread
 from sqlalchemy import func, literal_column, select
 from sqlalchemy.orm import Session
 
-from aar.atomic_write import DRAFT_SUFFIX, write_atomically
 from aar.errors import SetupError
 from aar.forum.change_feed import KINDS
 from aar.forum.claims import active_claims
@@ -23,6 +22,7 @@ from aar.forum.queries import pinned_posts, post_views, select_posts, threads
 from aar.forum.references.citations import posts_citing, posts_naming
 from aar.forum.references.reference_lookup import thread_texts
 from aar.forum.views import PostView, ThreadView
+from aar.fsutil import DRAFT_SUFFIX, write_atomically
 from aar.store import Database, event_log
 from aar.store.column_types import now
 from aar.store.models import EventRecord, Post

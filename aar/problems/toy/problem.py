@@ -16,7 +16,6 @@ from random import Random
 from statistics import fmean, pvariance
 
 from aar.errors import DataMissing, NotFound, ProblemError
-from aar.problems.label_corruption import draw_label_corruption
 from aar.problems.protocol import (
     Baseline,
     Corruption,
@@ -27,8 +26,9 @@ from aar.problems.protocol import (
     Stage,
     Task,
     TaskScore,
+    draw_label_corruption,
 )
-from aar.problems.search_space.protocol import SearchSpace
+from aar.problems.search_space import SearchSpace
 from aar.problems.statistics import pool_means
 
 HERE = Path(__file__).parent

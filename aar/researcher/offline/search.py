@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from aar.problems.search_space.protocol import Genome, SearchSpace
+from aar.problems.search_space import Genome, SearchSpace
 
 OFFSPRING = 80
 FRESH_SHARE = 0.2

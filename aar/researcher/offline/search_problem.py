@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from aar.errors import NotFound
 from aar.problems.registry import find_problem
-from aar.problems.search_space.protocol import SearchableProblem, SearchSpace
+from aar.problems.search_space import SearchableProblem, SearchSpace
 
 
 @dataclass(frozen=True, slots=True)

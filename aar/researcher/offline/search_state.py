@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aar.problems.search_space.protocol import Genome
+from aar.problems.search_space import Genome
 
 
 @dataclass(frozen=True, slots=True)

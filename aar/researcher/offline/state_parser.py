@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from aar.problems.search_space.protocol import SearchSpace
+from aar.problems.search_space import SearchSpace
 from aar.researcher.offline.observed_conversation import ObservedConversation, ToolStep
 from aar.researcher.offline.search_state import MethodAttempt, ObservedScore, SearchState
 

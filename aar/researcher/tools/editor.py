@@ -5,12 +5,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Awaitable, Callable
 
-from aar.errors import TransferRefused, UsageError
+from aar.errors import TransferRefused, UsageError, is_transient
 from aar.researcher.tools.definitions import EditorInput
 from aar.researcher.tools.images import image_block, is_image
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
-from aar.transient_errors import is_transient
 
 _CONTEXT_LINES = 4
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 from pydantic import ValidationError
 
-from aar.errors import AarError, SandboxGone, SetupError, StillInUse
+from aar.errors import AarError, SandboxGone, SetupError, StillInUse, is_transient
 from aar.events import ToolFinished, ToolStarted, TurnReceived
 from aar.llm.response.content_blocks import INVALID_INPUT
 from aar.llm.response.tool_calls import ToolCall, tool_calls_of
@@ -21,7 +21,6 @@ from aar.researcher.tools.definitions import INPUTS, ToolInput
 from aar.researcher.tools.registry import TOOLS
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, one_line
 from aar.researcher.tools.truncation import truncate_result
-from aar.transient_errors import is_transient
 
 log = structlog.get_logger(__name__)
 

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from aar.errors import TransferRefused, UsageError
+from aar.errors import TransferRefused, UsageError, is_transient
+from aar.fsutil import temporary_folder
 from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
 from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
-from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import submit
 from aar.scoring.visibility import Audience, rows_seen_by
 from aar.snapshots.lineage import resolve_digest
 from aar.snapshots.store import SavedSnapshot, SnapshotStore
-from aar.transient_errors import is_transient
 
 SHORT_DIGEST = 12
 

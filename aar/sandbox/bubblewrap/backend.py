@@ -1,32 +1,42 @@
-"""The bubblewrap backend: makes, finds and removes sandboxes."""
+"""The bubblewrap backend: makes, finds, lists and removes sandboxes, and knows which guarantees are weaker here."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
-from aar.best_effort import best_effort, log_failure
-from aar.concurrency import run_to_completion
-from aar.errors import Conflict, SandboxError, SandboxGone
+from aar.concurrency import best_effort, log_failure, run_to_completion
+from aar.errors import Conflict, SandboxError, SandboxGone, SandboxUnavailable
+from aar.processes import HostProcess
 from aar.sandbox import workspaces
-from aar.sandbox.bubblewrap import user_identity
-from aar.sandbox.bubblewrap.arguments import PATH, BwrapDescriptors, bwrap_arguments
-from aar.sandbox.bubblewrap.availability import bubblewrap_availability
-from aar.sandbox.bubblewrap.host_control import BubblewrapHostControl
-from aar.sandbox.bubblewrap.process_start import start_bwrap
-from aar.sandbox.bubblewrap.python_mounts import DEFAULT_DISTRIBUTIONS, SITE, library_path
+from aar.sandbox.bubblewrap import process
+from aar.sandbox.bubblewrap.process import PATH, BubblewrapHostControl, BwrapDescriptors, bwrap_arguments, start_bwrap
+from aar.sandbox.bubblewrap.python_mounts import BIN, DEFAULT_DISTRIBUTIONS, SITE, library_path, python_mounts
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
-from aar.sandbox.channel.client import ChannelClient
-from aar.sandbox.channel.server_launch import ABANDONED_SECONDS, base_environment, write_config
+from aar.sandbox.channel.client import ABANDONED_SECONDS, ChannelClient, base_environment, write_config
 from aar.sandbox.incidents import IncidentSink, report_left_behind, report_pruned_tree
-from aar.sandbox.isolation import cgroups
+from aar.sandbox.isolation import cgroups, kernel
 from aar.sandbox.isolation.data_leak_check import check_mounts
-from aar.sandbox.isolation.host_uids import unprivileged_uid
-from aar.sandbox.isolation.kernel_files import write_replacement_files
-from aar.sandbox.protocol import Availability, SandboxSpec
-from aar.sandbox.state_dir import SandboxStateDir, home_scope, list_states, runtime_root, validate_sandbox_name
+from aar.sandbox.isolation.kernel import write_replacement_files
+from aar.sandbox.protocol import Availability, SandboxRow, SandboxSpec, SandboxStats
+from aar.sandbox.state_dir import (
+    SandboxStateDir,
+    home_scope,
+    list_states,
+    runtime_root,
+    unprivileged_uid,
+    validate_sandbox_name,
+)
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -105,10 +115,10 @@ class BubblewrapBackend:
             env,
             watch_workspace=not bounded,
             watch_memory=group is None,
-            rlimits=user_identity.rlimits(spec, limited=group is not None),
+            rlimits=process.rlimits(spec, limited=group is not None),
             abandoned_after=self._abandoned_after,
         )
-        etc = user_identity.write_etc(place, uid)
+        etc = process.write_etc(place, uid)
         kernel_files = write_replacement_files(place.kernel_files, spec)
 
         def vector(descriptors: BwrapDescriptors) -> Sequence[str]:
@@ -192,3 +202,133 @@ class BubblewrapBackend:
     def _remember(self, sandbox: ChannelSandbox) -> ChannelSandbox:
         self._live[sandbox.spec.name] = sandbox
         return sandbox
+
+
+_NAME = "bubblewrap"
+
+
+async def list_bubblewrap_sandboxes() -> list[SandboxRow]:
+    """List every sandbox of this `aar` home.
+
+    Dead ones that left something behind are included.
+    """
+    return await asyncio.to_thread(_rows)
+
+
+def _rows() -> list[SandboxRow]:
+    found = []
+    for state in list_states(runtime_root(), _NAME):
+        running = "first" in state and HostProcess(state["first"], state["first_started"]).alive()
+        group = cgroups.cgroup_from_json(state.get("cgroup", {}))
+        used = group.usage() if group is not None and running else None
+        if used is not None:
+            workspace = workspaces.used_bytes(Path(state["workspace"]))
+            used = SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspace)
+        age = time.time() - state["created"]
+        found.append(SandboxRow(state["name"], _NAME, state["campaign"], running, age, used))
+    return found
+
+
+def bubblewrap_shell_command(name: str) -> list[str]:
+    """Return the command line that opens a shell in a running sandbox.
+
+    Entering needs root and ``nsenter``.
+
+    Raises:
+        SandboxGone: no sandbox of that name runs.
+        SandboxError: this user may not enter it.
+    """
+    state = SandboxStateDir(runtime_root(), _NAME, validate_sandbox_name(name)).load()
+    if (
+        state is None
+        or "first" not in state
+        or not (process := HostProcess(state["first"], state["first_started"])).alive()
+    ):
+        raise SandboxGone(f"no sandbox named {name} is running")
+    if os.getuid() != 0:
+        raise SandboxError("a shell in a bubblewrap sandbox needs root", "run it with sudo, or use the docker backend")
+    who = ["--setuid", str(state["uid"]), "--setgid", str(state["uid"])]
+    spaces = ["-m", "-p", "-n", "-i", "-u"]
+    clean = ["env", "-i", "HOME=/workspace", "TERM=xterm", "PATH=/opt/bin:/usr/bin:/bin", "PYTHONPATH=/opt/site"]
+    inside = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--", *clean, "bash"]
+    return ["nsenter", "-t", str(process.pid), *spaces, *who, "--wd=/workspace", "--", *inside]
+
+
+_INSTALL = "install it: sudo apt-get install bubblewrap"
+_PROBE_SECONDS = 20
+
+
+@functools.cache
+def bubblewrap_availability(distributions: Sequence[str]) -> Availability:
+    """Try an empty sandbox with the host's Python in it.
+
+    Blocks. The result is cached for the life of the process.
+    """
+    if not sys.platform.startswith("linux"):
+        return Availability(False, "bubblewrap needs Linux", "use Docker on this system")
+    program = shutil.which("bwrap")
+    if program is None:
+        return Availability(False, "bubblewrap is not installed (no bwrap on PATH)", _INSTALL)
+    if os.getuid() == 0 and not Path("/usr/bin/setpriv").exists():
+        return Availability(False, "setpriv is missing", "install it: sudo apt-get install util-linux")
+    try:
+        python = python_mounts(tuple(distributions))
+    except SandboxUnavailable as error:
+        return Availability(False, error.message, error.remedy)
+    version = _output([program, "--version"])[1]
+    code, said = _try(program, python)
+    if code != 0:
+        remedy = "allow unprivileged user namespaces, or run as root" if os.getuid() != 0 else "see docs/sandboxes.md"
+        return Availability(False, f"{version} cannot make a sandbox here: {said[-300:]}", remedy)
+    return Availability(True, f"{version}; no network, no host files, no capability", notes=_notes())
+
+
+def _try(program: str, python: Sequence[str]) -> tuple[int, str]:
+    user = [] if os.getuid() == 0 else ["--unshare-user", "--disable-userns"]
+    spaces = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--clearenv"]
+    environment = ["--setenv", "LD_LIBRARY_PATH", library_path()] if library_path() else []
+    with tempfile.TemporaryDirectory(prefix="aar-probe-") as folder:
+        bound = ["--bind", folder, "/workspace", "--proc", "/proc", "--dev", "/dev"]
+        command = [f"{BIN}/python3", "-c", "import ctypes, json"]
+        vector = [program, *spaces, *user, *python, *bound, *environment, "--", *command]
+        return _output(vector)
+
+
+def _output(vector: Sequence[str]) -> tuple[int, str]:
+    try:
+        done = subprocess.run(vector, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return 1, str(error)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def _notes() -> list[str]:
+    notes = []
+    if not _cgroup_works():
+        notes.append("memory is watched, not bounded by the kernel: no control group is writable")
+        notes.append("CPU is shared, not limited: no control group is writable")
+    if not workspaces.can_mount():
+        notes.append("workspace size is watched, not fixed: mounting a file system needs root and mkfs.ext4")
+    if os.getuid() != 0:
+        notes.append("all sandboxes run under this user's uid, apart by namespaces only")
+    if os.uname().machine not in kernel.filter_programs():
+        notes.append(f"no system call filter for {os.uname().machine}")
+    return notes
+
+
+def _cgroup_works() -> bool:
+    group = cgroups.create_cgroup(f"probe-{uuid.uuid4().hex[:8]}")
+    if group is None:
+        return False
+    child = subprocess.Popen(["sleep", "10"])
+    try:
+        group.add(child.pid)
+    except OSError:
+        return False
+    finally:
+        child.kill()
+        child.wait()
+        deadline = time.monotonic() + 1.0
+        while not group.remove() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return True

@@ -18,7 +18,7 @@ from typing import Any
 
 from aar.errors import TransferRefused
 from aar.fsutil import MAX_LEVELS
-from aar.sandbox.channel import reply_validation
+from aar.sandbox.channel import channel_sandbox
 from aar.sandbox.channel.client import ChannelReply
 
 Call = Callable[..., Coroutine[Any, Any, ChannelReply]]
@@ -78,7 +78,7 @@ async def get_directory(call: Call, source: str, target: Path, *, limit: int, ma
     """
     with _refused_where_unreadable(source):
         reply = await call("list", {"path": source, "most": max_files, "levels": MAX_LEVELS})
-    entries = reply_validation.parse_listing(reply.fields)
+    entries = channel_sandbox.parse_listing(reply.fields)
     _check_levels(source, entries)
     total = sum(size for _name, size, _mode in entries if size > 0)
     if len(entries) > max_files:

@@ -1,31 +1,28 @@
-"""The Docker backend: makes, finds and removes sandboxes that are containers."""
+"""The Docker backend: makes, finds, lists and removes sandboxes that are containers."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from aar.best_effort import best_effort, log_failure
-from aar.concurrency import run_to_completion
+from aar.concurrency import best_effort, log_failure, run_to_completion
 from aar.errors import AarError, Conflict, SandboxError, SandboxGone, SandboxUnavailable
 from aar.processes import HostProcess
 from aar.sandbox import workspaces
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
-from aar.sandbox.channel.client import ChannelClient
-from aar.sandbox.channel.server_launch import ABANDONED_SECONDS, base_environment, write_config
-from aar.sandbox.docker.container_options import LABEL, PATH, SHARED_UID, container_name, container_options
-from aar.sandbox.docker.engine import Engine
-from aar.sandbox.docker.host_control import ContainerHostControl
-from aar.sandbox.docker.image_tags import default_tag
+from aar.sandbox.channel.client import ABANDONED_SECONDS, ChannelClient, base_environment, write_config
+from aar.sandbox.docker.engine import LABEL, PATH, SHARED_UID, Engine, container_name, container_options, default_tag
 from aar.sandbox.incidents import IncidentSink, report_left_behind, report_pruned_tree
+from aar.sandbox.isolation import cgroups
 from aar.sandbox.isolation.data_leak_check import check_mounts
-from aar.sandbox.isolation.host_uids import unprivileged_uid
-from aar.sandbox.isolation.kernel_files import write_replacement_files
-from aar.sandbox.protocol import Availability, SandboxSpec
-from aar.sandbox.state_dir import SandboxStateDir, list_states, runtime_root, validate_sandbox_name
+from aar.sandbox.isolation.kernel import write_replacement_files
+from aar.sandbox.protocol import Availability, SandboxRow, SandboxSpec, SandboxStats
+from aar.sandbox.state_dir import SandboxStateDir, list_states, runtime_root, unprivileged_uid, validate_sandbox_name
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
@@ -234,3 +231,114 @@ def _notes(security: Sequence[str]) -> list[str]:
     elif not workspaces.can_mount():
         notes.append("workspace size is watched, not fixed: this machine cannot mount an ext4 file")
     return notes
+
+
+async def list_docker_sandboxes() -> list[SandboxRow]:
+    """List every sandbox of this `aar` home, ended ones included.
+
+    Raises SandboxUnavailable.
+    """
+    engine = Engine()
+    try:
+        return [await _row(engine, container) for container in await engine.list()]
+    finally:
+        await asyncio.to_thread(engine.close)
+
+
+async def _row(engine: Engine, container: Mapping[str, Any]) -> SandboxRow:
+    labels = container["Labels"]
+    name = labels[f"{LABEL}.name"]
+    running = container["State"] == "running"
+    state = await engine.state(container_name(name)) if running else None
+    workspace = Path(labels[f"{LABEL}.workspace"])
+    used = await asyncio.to_thread(_usage, state.pid, workspace) if state is not None else None
+    age = time.time() - float(container["Created"])
+    return SandboxRow(name, "docker", labels[f"{LABEL}.campaign"], running, age, used)
+
+
+def _usage(pid: int, workspace: Path) -> SandboxStats | None:
+    group = cgroups.cgroup_of_process(pid)
+    used = group.usage() if group is not None else None
+    if used is None:
+        return None
+    return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspaces.used_bytes(workspace))
+
+
+def docker_shell_command(name: str) -> list[str]:
+    """Return the command line that opens a shell in a running sandbox."""
+    return ["docker", "exec", "-it", container_name(validate_sandbox_name(name)), "bash"]
+
+
+class ContainerHostControl:
+    """The ``HostControl`` of a Docker sandbox.
+
+    Args:
+        engine: the engine that runs it.
+        container: its name there.
+        place: its folder on this host.
+        workspace: its host directory.
+        keep: True if the workspace's content outlives it.
+    """
+
+    def __init__(
+        self, engine: Engine, container: str, place: SandboxStateDir, workspace: Path, *, keep: bool = True
+    ) -> None:
+        self.first_process = HostProcess(-1, 0)
+        self._engine = engine
+        self._container = container
+        self._place = place
+        self._workspace = workspace
+        self._keep = keep
+
+    async def kill(self) -> None:
+        """Kill every process of the sandbox at once.
+
+        An engine that does not answer has ended, or will end, its containers.
+        """
+        try:
+            await self._engine.kill(self._container)
+        except SandboxUnavailable:
+            if os.getuid() == 0 and self.first_process.alive():
+                await asyncio.to_thread(self.first_process.kill)
+
+    async def release(self) -> int:
+        """End the sandbox and remove it, except the content of a retained workspace.
+
+        See ``HostControl.release``.
+        """
+        await self._engine.remove(self._container)
+        cut = await run_to_completion(self._release_workspace)
+        await run_to_completion(self._place.remove)
+        return cut
+
+    async def exit_cause(self) -> str:
+        """Return the cause of the container's end, as the engine reports it."""
+        try:
+            state = await self._engine.state(self._container)
+        except (SandboxUnavailable, SandboxError):
+            return "the Docker engine does not answer"
+        if state is None:
+            return "its container was removed"
+        if state.running:
+            return ""
+        return "out of memory" if state.out_of_memory else f"its container ended with code {state.exit_code}"
+
+    async def usage(self) -> SandboxStats | None:
+        """Return usage from the kernel's accounting.
+
+        None where the counters are not those of this host.
+        """
+        return await asyncio.to_thread(self._usage)
+
+    def _release_workspace(self) -> int:
+        if self._keep:
+            return workspaces.release(self._workspace)
+        workspaces.discard(self._workspace)
+        return 0
+
+    def _usage(self) -> SandboxStats | None:
+        group = cgroups.cgroup_of_process(self.first_process.pid)
+        used = group.usage() if group is not None else None
+        if used is None:
+            return None
+        return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspaces.used_bytes(self._workspace))

@@ -1,25 +1,86 @@
-"""One running command: its supervisor, output, time limit and process tree."""
+"""Commands: one running command, its bounded output, and background jobs.
+
+An output buffer stores the first and last half of its limit; the middle is dropped and its bytes are counted. Jobs
+outlive the controller, and their output is also a file in the workspace.
+"""
 
 from __future__ import annotations
 
+import collections
 import errno
 import fcntl
 import os
 import signal
 import time
 
-from .command_supervisors import MESSAGE
 from .event_loop import READ
-from .process_table import kill_descendants, send_signal
+from .processes import MESSAGE, kill_descendants, send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
     from collections.abc import Callable
     from typing import Any
 
-    from .command_supervisors import CommandSupervisor, SupervisorPool
     from .event_loop import EventLoop
-    from .output_buffer import OutputBuffer
+    from .processes import CommandSupervisor, SupervisorPool
+
+
+class OutputBuffer:
+    """Stores output of any length in bounded memory.
+
+    With a ``sink``, the first half goes there as it comes and is not stored, so that a large limit costs no memory.
+    """
+
+    def __init__(self, limit: int, sink: Callable[[bytes], object] | None = None) -> None:
+        self.head_room = limit - limit // 2
+        self.tail_limit = limit // 2
+        self.sink = sink
+        self.head = bytearray()
+        self._tail: collections.deque[bytes] = collections.deque()
+        self._tail_size = 0
+        self._evicted = 0
+        self.total = 0
+
+    def feed(self, data: bytes) -> None:
+        """Add the next bytes."""
+        self.total += len(data)
+        if self.head_room:
+            first = data[: self.head_room]
+            self.head_room -= len(first)
+            if self.sink is not None:
+                self.sink(first)
+            else:
+                self.head += first
+            data = data[len(first) :]
+        if data:
+            self._tail.append(data)
+            self._tail_size += len(data)
+            while self._tail_size - len(self._tail[0]) >= self.tail_limit and len(self._tail) > 1:
+                gone = len(self._tail.popleft())
+                self._tail_size -= gone
+                self._evicted += gone
+
+    def end(self) -> tuple[bytes, int]:
+        """Return the retained tail, and the number of bytes dropped before it."""
+        joined = b"".join(self._tail)
+        over = max(0, len(joined) - self.tail_limit)
+        return joined[over:], self._evicted + over
+
+    def text(self, limit: int | None = None) -> bytes:
+        """Return the retained output, shortened to ``limit`` bytes.
+
+        A line marks missing bytes.
+        """
+        tail, dropped = self.end()
+        head = bytes(self.head)
+        if limit is not None and len(head) + len(tail) > limit:
+            whole = len(head) + len(tail)
+            head, tail = (head + tail)[: limit - limit // 2], (head + tail)[whole - limit // 2 :]
+            dropped += whole - limit
+        if not dropped:
+            return head + tail
+        return head + b"\n[... %d bytes dropped ...]\n" % dropped + tail
+
 
 _SMALL_PIPE = 1 << 16
 _READ_SIZE = 1 << 19
@@ -221,3 +282,127 @@ def _explain(number: int) -> str:
     if number == errno.E2BIG:
         return "cannot start: the command or its environment is too long"
     return f"cannot start: {os.strerror(number)}"
+
+
+OUTPUT_CAP = 2 << 20
+MAX_JOBS = 1000
+_FLUSH_SECONDS = 1.0
+_LAST_BYTES = 4096
+
+
+class JobTable:
+    """All jobs of this sandbox, oldest first."""
+
+    def __init__(self, loop: EventLoop, supervisors: SupervisorPool, kills: Callable[[], int], folder: str) -> None:
+        self._loop = loop
+        self._supervisors = supervisors
+        self._kills = kills
+        self._folder = folder
+        self._jobs: dict[str, Job] = {}
+        self._count = 0
+
+    def start(self, command: str, env: dict[str, str], cwd: str, timeout: float) -> Job:
+        """Start a job and return its status."""
+        self._count += 1
+        job = Job(self._loop, self._supervisors, self._kills, f"j{self._count}", command, self._folder)
+        self._jobs[job.name] = job
+        job.run.start(command, env, cwd, b"", timeout)
+        for name in [n for n, j in self._jobs.items() if j.outcome is not None][: max(0, len(self._jobs) - MAX_JOBS)]:
+            del self._jobs[name]
+        return job
+
+    def find(self, name: str) -> Job | None:
+        """Return the job of that name, or None."""
+        return self._jobs.get(name)
+
+    def all(self) -> list[Job]:
+        """Return every job, oldest first."""
+        return list(self._jobs.values())
+
+
+class Job:
+    """A background job: a command whose end is recorded."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        supervisors: SupervisorPool,
+        kills: Callable[[], int],
+        name: str,
+        command: str,
+        folder: str,
+    ) -> None:
+        self.name = name
+        self.command = command
+        self.outcome: dict[str, Any] | None = None
+        self.waiting: list[list[Any]] = []
+        self.capture = OutputBuffer(OUTPUT_CAP)
+        self.run = Command(loop, supervisors, kills, self.capture, self._ended)
+        self._loop = loop
+        self._path = f"{folder}/{name}.log"
+        self._flush = loop.call_later(_FLUSH_SECONDS, self._save)
+        self._saved = -1
+
+    def status(self) -> dict[str, Any]:
+        """Return the status for the controller."""
+        fields: dict[str, Any] = {
+            "job": self.name,
+            "command": self.command,
+            "running": self.outcome is None,
+            "seconds": time.monotonic() - self.run.started,
+            "limit": self.run.timeout,
+        }
+        if self.outcome is not None:
+            fields["seconds"] = self.outcome["seconds"]
+            fields["outcome"] = self.outcome
+            fields["output"] = self.text(_LAST_BYTES).decode(errors="replace")
+            fields["dropped"] = max(0, self.capture.total - _LAST_BYTES)
+        return fields
+
+    def text(self, limit: int) -> bytes:
+        """Return its output, or the reason if it never started."""
+        text = self.capture.text(limit)
+        if self.outcome is not None and "error" in self.outcome:
+            text += self.outcome["error"].encode() + b"\n"
+        return text
+
+    def wait(self, seconds: float, answer: Callable[[Job], object]) -> None:
+        """Call ``answer(job)`` after its end or the timeout."""
+        if self.outcome is not None:
+            answer(self)
+            return
+        entry: list[Any] = []
+
+        def now() -> None:
+            self.waiting.remove(entry)
+            answer(self)
+
+        entry[:] = [self._loop.call_later(seconds, now), answer]
+        self.waiting.append(entry)
+
+    def _ended(self, outcome: dict[str, Any]) -> None:
+        self.outcome = outcome
+        self._loop.cancel(self._flush)
+        self._save(again=False)
+        waiting, self.waiting = self.waiting, []
+        for timer, answer in waiting:
+            self._loop.cancel(timer)
+            answer(self)
+
+    def _save(self, again: bool = True) -> None:
+        if self.capture.total != self._saved:
+            self._saved = self.capture.total
+            temporary = f"{self._path}.part"
+            try:
+                os.makedirs(os.path.dirname(self._path), exist_ok=True)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                fd = os.open(temporary, flags, 0o644)
+                try:
+                    os.write(fd, self.text(OUTPUT_CAP))
+                finally:
+                    os.close(fd)
+                os.replace(temporary, self._path)
+            except OSError:  # the workspace is full or the folder was taken over; the output is still in here
+                self._saved = -1
+        if again:
+            self._flush = self._loop.call_later(_FLUSH_SECONDS, self._save)

@@ -1,16 +1,17 @@
-"""The server's operations for the controller, one method each."""
+"""The server's operations for the controller, one method each.
+
+Files are read and written in pieces with the rights of commands.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 
-from . import files
-from .command import Command
-from .command_supervisors import SupervisorPool
-from .jobs import Job, JobTable
-from .output_buffer import OutputBuffer
-from .process_table import list_processes, total_usage
+from .command import Command, Job, JobTable, OutputBuffer
+from .processes import SupervisorPool, list_processes, total_usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing typing would take longer than the rest of the start
@@ -19,6 +20,118 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
 
     from .event_loop import EventLoop
     from .framing import FrameConnection
+
+
+WORKSPACE = "/workspace"
+
+
+class FileRefused(Exception):
+    """A requested file that is too large, or not a regular file."""
+
+
+def resolve_path(path: str) -> str:
+    """Return an absolute path. Relative ones start at the workspace."""
+    return os.path.join(WORKSPACE, path)
+
+
+def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
+    """Return ``(bytes, size of the file)``. Raises OSError, FileRefused.
+
+    Never waits on a pipe or a device.
+    """
+    fd = os.open(resolve_path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        info = os.fstat(fd)
+        if stat.S_ISDIR(info.st_mode):
+            raise IsADirectoryError(errno.EISDIR, path)
+        if not stat.S_ISREG(info.st_mode):
+            raise FileRefused(f"{path} is not a regular file")
+        pieces, position = [], offset
+        while length > 0:
+            piece = os.pread(fd, length, position)
+            if not piece:
+                break
+            pieces.append(piece)
+            position += len(piece)
+            length -= len(piece)
+        return b"".join(pieces), info.st_size
+    finally:
+        os.close(fd)
+
+
+def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
+    """Write or extend a file, making its parents. Raises OSError, FileRefused."""
+    full = resolve_path(path)
+    os.makedirs(os.path.dirname(full), exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    flags |= os.O_APPEND if append else os.O_TRUNC
+    fd = os.open(full, flags, 0o666)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileRefused(f"{path} is not a regular file")
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        if mode is not None:
+            os.fchmod(fd, mode & 0o777)
+    finally:
+        os.close(fd)
+
+
+def list_tree(path: str, most: int, levels: int) -> list[tuple[str, int, int]]:
+    """List regular files and folders below a directory: ``[[relative path, size or -1, mode], ...]``.
+
+    Raises OSError, FileRefused (a link, device, pipe or socket; more than ``most`` entries; more than ``levels`` levels
+    of folders).
+    """
+    top = resolve_path(path)
+    found: list[tuple[str, int, int]] = []
+    todo = [""]
+    while todo:
+        folder = todo.pop()
+        with os.scandir(os.path.join(top, folder)) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                info = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(info.st_mode):
+                    if name.count("/") + 1 >= levels:
+                        raise FileRefused(
+                            f"{path} nests deeper than {levels} levels: flatten it, or name a smaller folder"
+                        )
+                    todo.append(name)
+                    found.append((name, -1, info.st_mode & 0o777))
+                elif stat.S_ISREG(info.st_mode):
+                    found.append((name, info.st_size, info.st_mode & 0o777))
+                else:
+                    raise FileRefused(f"{name} is a link, device, pipe or socket")
+                if len(found) > most:
+                    raise FileRefused(f"more than {most} files")
+    return found
+
+
+def disk_usage(path: str) -> int:
+    """Return the bytes that a tree takes on its disk.
+
+    Files that vanish meanwhile are not counted.
+    """
+    total, todo = 0, [path]
+    seen: set[int] = set()
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    info = entry.stat(follow_symlinks=False)
+                    if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
+                        if info.st_ino in seen:
+                            continue
+                        seen.add(info.st_ino)
+                    total += info.st_blocks * 512
+                    if stat.S_ISDIR(info.st_mode):
+                        todo.append(entry.path)
+        except OSError:  # gone meanwhile, or closed to its own owner by a command
+            continue
+    return total
+
 
 _SLOW_READER = 8 << 20
 _FLUSH_BYTES = 1 << 18
@@ -31,7 +144,7 @@ class RequestHandler:
     def __init__(self, loop: EventLoop, kills: Callable[[], int], env: dict[str, str]) -> None:
         self.loop = loop
         self.supervisors = SupervisorPool(loop)
-        self.jobs = JobTable(loop, self.supervisors, kills, f"{files.WORKSPACE}/.jobs")
+        self.jobs = JobTable(loop, self.supervisors, kills, f"{WORKSPACE}/.jobs")
         self.connection: FrameConnection | None = None
         self._kills = kills
         self._env = env
@@ -75,7 +188,7 @@ class RequestHandler:
         try:
             operation = getattr(self, "op_" + request["op"])
             operation(request, payload, answer)
-        except files.FileRefused as refused:
+        except FileRefused as refused:
             answer({"error": "refused", "message": str(refused)})
         except OSError as error:
             answer({"error": "os", "errno": error.errno or 0, "message": error.strerror or str(error)})
@@ -119,7 +232,7 @@ class RequestHandler:
 
         command = Command(self.loop, self.supervisors, self._kills, capture, ended)
         self._running[number] = command
-        cwd = files.resolve_path(request["cwd"])
+        cwd = resolve_path(request["cwd"])
         command.start(request["command"], {**self._env, **request["env"]}, cwd, payload, request["timeout"])
         if self._paused:
             command.pause(True)
@@ -132,7 +245,7 @@ class RequestHandler:
 
     def op_job_start(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
         env = {**self._env, **request["env"]}
-        job = self.jobs.start(request["command"], env, files.resolve_path(request["cwd"]), request["timeout"])
+        job = self.jobs.start(request["command"], env, resolve_path(request["cwd"]), request["timeout"])
         answer(job.status())
 
     def op_job_wait(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
@@ -151,22 +264,22 @@ class RequestHandler:
         answer({"jobs": [job.status() for job in self.jobs.all()]})
 
     def op_read(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        data, size = files.read(request["path"], request["offset"], request["length"])
+        data, size = read(request["path"], request["offset"], request["length"])
         answer({"size": size}, data)
 
     def op_write(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        files.write(request["path"], payload, request["append"], request.get("mode"))
+        write(request["path"], payload, request["append"], request.get("mode"))
         answer({})
 
     def op_mkdir(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        os.makedirs(files.resolve_path(request["path"]), exist_ok=True)
+        os.makedirs(resolve_path(request["path"]), exist_ok=True)
         answer({})
 
     def op_list(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        answer({"entries": files.list_tree(request["path"], request["most"], request["levels"])})
+        answer({"entries": list_tree(request["path"], request["most"], request["levels"])})
 
     def op_stats(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        used = files.disk_usage(files.WORKSPACE) if request["workspace"] else 0
+        used = disk_usage(WORKSPACE) if request["workspace"] else 0
         memory, cpu = total_usage()
         answer({"workspace": used, "processes": len(list_processes()), "memory": memory, "cpu": cpu})
 

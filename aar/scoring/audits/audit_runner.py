@@ -14,10 +14,9 @@ from anyio import CancelScope
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort
+from aar.concurrency import best_effort
 from aar.errors import AarError, BoundExceeded, SandboxError
-from aar.problems.label_corruption import supports_corruption
-from aar.problems.protocol import Problem
+from aar.problems.protocol import Problem, supports_corruption
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.scoring.audits.audit_findings import record_finding
 from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores

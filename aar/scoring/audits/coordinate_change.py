@@ -8,9 +8,8 @@ from contextlib import suppress
 from statistics import fmean
 
 from aar.errors import ProblemError
-from aar.problems.label_corruption import supports_corruption
 from aar.problems.plugin_calls import pool_scores
-from aar.problems.protocol import Corruption, Problem, Task, TaskScore
+from aar.problems.protocol import Corruption, Problem, Task, TaskScore, supports_corruption
 from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores
 from aar.scoring.audits.teacher_permutation import failed_run_result
 from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, Phase

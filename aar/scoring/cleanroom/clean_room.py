@@ -24,9 +24,8 @@ import structlog
 
 from aar.errors import SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task
-from aar.sandbox.incidents import IncidentSink, report_left_behind
+from aar.sandbox.incidents import BackendOutageMonitor, IncidentSink, report_left_behind
 from aar.sandbox.leases import Leases
-from aar.sandbox.outages import BackendOutageMonitor
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.state_dir import runtime_root
 from aar.scoring.cleanroom import run_files

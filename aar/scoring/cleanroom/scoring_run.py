@@ -15,8 +15,7 @@ import anyio
 import structlog
 from anyio import CapacityLimiter
 
-from aar.disk_full import REMEDY, is_disk_full
-from aar.errors import DiskFull, PluginFailed, SandboxError, SandboxUnavailable
+from aar.errors import REMEDY, DiskFull, PluginFailed, SandboxError, SandboxUnavailable, is_disk_full
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
 from aar.problems.statistics import is_finite

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 from anyio import CancelScope, CapacityLimiter
 
-from aar.best_effort import best_effort, log_failure
+from aar.concurrency import best_effort, log_failure
 from aar.errors import PluginFailed
 from aar.fsutil import remove_tree
 from aar.problems.plugin_calls import PROCESSES, call_plugin

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.problems.label_corruption import corrupt_labels, supports_corruption
-from aar.problems.protocol import Corruption, Problem, ReframedProblem, Stage, Task
+from aar.problems.protocol import Corruption, Problem, ReframedProblem, Stage, Task, corrupt_labels, supports_corruption
 from aar.testing.conformance.problem_suite import domain_stage, folder_bytes, run_baseline
 
 CHANGE = Corruption(coordinates=True)

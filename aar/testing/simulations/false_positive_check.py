@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.problems.label_corruption import supports_corruption
-from aar.problems.protocol import Baseline, Problem
+from aar.problems.protocol import Baseline, Problem, supports_corruption
 from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditVerdict
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process

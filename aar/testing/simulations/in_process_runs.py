@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from aar.problems.label_corruption import corrupt_labels
-from aar.problems.protocol import Baseline, Problem, Task, TaskScore
+from aar.problems.protocol import Baseline, Problem, Task, TaskScore, corrupt_labels
 from aar.scoring.audits.protocol import AuditInput, PhaseScores
 from aar.scoring.phases import MEASURE, Phase
 

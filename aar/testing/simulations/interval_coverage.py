@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from aar.problems.protocol import Baseline
 from aar.problems.weak_to_strong.bundles import read_hidden
 from aar.problems.weak_to_strong.corpus import load_corpus
-from aar.problems.weak_to_strong.pgr import count_patterns, pool_domains
-from aar.problems.weak_to_strong.predictions import read_predictions
+from aar.problems.weak_to_strong.pgr import count_patterns, pool_domains, read_predictions
 from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.problems.weak_to_strong.splits import SIZES
 from aar.scoring.phases import CONFIRM

@@ -11,8 +11,8 @@ import numpy as np
 
 from aar.problems.protocol import Stage, Task
 from aar.problems.weak_to_strong import WeakToStrong, bundles, corpus, splits
-from aar.problems.weak_to_strong.coordinates import CoordinateFrame, draw_coordinates
-from aar.problems.weak_to_strong.supervision import take_states
+from aar.problems.weak_to_strong.bundles import CoordinateFrame, draw_coordinates
+from aar.problems.weak_to_strong.splits import take_states
 
 
 class PrincipalAxes(WeakToStrong):

@@ -17,8 +17,8 @@ from aar.budget.limits import Limits
 from aar.budget.submission_quota import check_submission_quota
 from aar.campaign.external_researchers import ENDED_STATES
 from aar.errors import Conflict, DataMissing, UsageError
+from aar.fsutil import temporary_folder
 from aar.problems.registry import find_problem
-from aar.sandbox.scratch_folders import temporary_folder
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submissions.submit import SubmissionView, submit
 from aar.snapshots.store import SavedSnapshot, SnapshotStore

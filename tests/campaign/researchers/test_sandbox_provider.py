@@ -16,10 +16,10 @@ from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
 from aar.errors import BackendAway, DatabaseError
 from aar.researcher.context import ResearcherContext, StopRequested
-from aar.sandbox import outages
+from aar.sandbox import incidents
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
-from aar.sandbox.outages import BackendOutageMonitor
+from aar.sandbox.incidents import BackendOutageMonitor
 from aar.sandbox.protocol import SandboxSpec
 from aar.settings import Settings
 from aar.store.database import Database
@@ -46,7 +46,7 @@ class Restarting(BubblewrapBackend):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(outages, "_SHORTEST_PAUSE", 0.01)
+    monkeypatch.setattr(incidents, "_SHORTEST_PAUSE", 0.01)
     monkeypatch.setenv("AAR_HOME", str(tmp_path / "home"))
 
 

@@ -14,8 +14,7 @@ import pytest
 from aar.campaign.runtime import service_restarts
 from aar.campaign.runtime.file_descriptors import DescriptorReserve, raise_open_file_limit
 from aar.campaign.runtime.service_restarts import FaultBuffer, RestartBackoff, retry_write, run_with_restarts
-from aar.errors import AarError, DatabaseError, ProblemError, SandboxUnavailable
-from aar.transient_errors import is_transient
+from aar.errors import AarError, DatabaseError, ProblemError, SandboxUnavailable, is_transient
 
 SCARCE = OSError(errno.EMFILE, "Too many open files")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import aar.problems.toy
-from aar.sandbox.backends import list_availability
+from aar.sandbox.inventory import list_availability
 
 from ..conftest import Terminal
 

@@ -19,16 +19,24 @@ from aar.errors import DataMissing
 from aar.problems.registry import find_problem
 from aar.problems.weak_to_strong import corpus
 from aar.problems.weak_to_strong.builder.assemble import TEXTS_SHIPPED, encode_prompts, texts_digest
-from aar.problems.weak_to_strong.builder.features import teacher_features
-from aar.problems.weak_to_strong.builder.projection import KEPT, STEP, Projection, fit_projection, quantise
-from aar.problems.weak_to_strong.builder.sources import (
+from aar.problems.weak_to_strong.builder.states import (
+    KEPT,
+    STEP,
+    Projection,
+    fit_projection,
+    quantise,
+    teacher_features,
+)
+from aar.problems.weak_to_strong.builder.texts import (
     PACKAGES,
+    LabelledTexts,
     SourcePackage,
     fetch_package,
     find_package,
     read_member,
+    sarcasm_texts,
+    sentiment_texts,
 )
-from aar.problems.weak_to_strong.builder.texts import LabelledTexts, sarcasm_texts, sentiment_texts
 
 SAMPLE = 24
 
@@ -91,7 +99,7 @@ def test_states_and_prompts_come_out_the_same(
 ) -> None:
     needs("transformers")
     torch = needs("torch")
-    from aar.problems.weak_to_strong.builder.encoder import Encoder
+    from aar.problems.weak_to_strong.builder.states import Encoder
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

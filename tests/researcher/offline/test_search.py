@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from aar.problems.search_space.protocol import Genome
+from aar.problems.search_space import Genome
 from aar.problems.toy.search_space import ToySearchSpace
 from aar.problems.weak_to_strong.search_space import WeakToStrongSearchSpace
 from aar.researcher.offline.search import MeasuredMethod, propose_genome

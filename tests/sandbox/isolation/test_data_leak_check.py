@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from aar.errors import SandboxUnavailable
-from aar.sandbox.bubblewrap.hidden_folders import hidden_folders
+from aar.sandbox.bubblewrap.python_mounts import hidden_folders
 from aar.sandbox.isolation.data_leak_check import check_visible_folders, problem_data_index
 from aar.sandbox.protocol import Mount, SandboxBackend, SandboxSpec
 from tests.sandbox.conftest import need

@@ -10,8 +10,8 @@ import pytest
 
 from aar.errors import BackendAway, DiskFull, SandboxError, SandboxGone
 from aar.problems.protocol import Problem, Task
-from aar.sandbox import outages
-from aar.sandbox.outages import BackendOutageMonitor
+from aar.sandbox import incidents
+from aar.sandbox.incidents import BackendOutageMonitor
 from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring.cleanroom import scoring_run
 from aar.scoring.cleanroom.clean_room import CleanRoom
@@ -154,8 +154,8 @@ async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
     problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that is restarted in the night: what ran is lost, and for a while nothing can be made."""
-    monkeypatch.setattr(outages, "_SHORTEST_PAUSE", 0.001)
-    monkeypatch.setattr(outages, "_LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(incidents, "_SHORTEST_PAUSE", 0.001)
+    monkeypatch.setattr(incidents, "_LONGEST_PAUSE", 0.002)
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     told: list[str] = []
     restarted = CleanRoom(

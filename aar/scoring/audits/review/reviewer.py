@@ -18,9 +18,9 @@ import anyio
 import anyio.to_thread
 from sqlalchemy.orm import Session
 
-from aar.best_effort import best_effort, log_failure
 from aar.budget.call_billing import bill_for_partial_reply, bill_for_reply, doubt_events
 from aar.budget.ledger import Ledger
+from aar.concurrency import best_effort, log_failure
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
 from aar.llm.api_errors import StreamInterrupted
 from aar.llm.gateway import Gateway

@@ -9,7 +9,7 @@ from textwrap import dedent
 import pytest
 
 from aar.problems.registry import find_problem, installed_problems
-from aar.problems.search_space.protocol import SearchableProblem
+from aar.problems.search_space import SearchableProblem
 from aar.scoring.audits.protocol import Audit, AuditInput, AuditStage, AuditVerdict
 from aar.scoring.audits.static import StaticAudit, check_code, list_modules
 from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form

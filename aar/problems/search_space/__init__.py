@@ -1,1 +1,0 @@
-"""Search spaces, through which offline researchers search over a problem's methods."""
