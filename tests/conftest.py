@@ -3,10 +3,12 @@ PostgreSQL for those that ask for it."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -14,7 +16,18 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from aar.errors import SetupError
+from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.testing.postgres import throwaway_postgres
+
+QUICK_SPEC = """\
+problem: toy
+researchers: {count: 1, model: offline-search}
+sandbox: {backend: bubblewrap}
+limits: {hours: 0.1, submissions: 1}
+scoring: {seeds: 1, confirm_top: 0}
+serve: {port: 0}
+seed: 7
+"""
 
 _HOMES: list[Path] = []
 _numbers = count()
@@ -25,12 +38,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--all"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("nightly")]
-    if left_out:
+    if not config.getoption("--all"):
+        left_out = [item for item in items if item.get_closest_marker("nightly")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    for item in items:
+        if item.get_closest_marker("nightly"):
+            item.add_marker(pytest.mark.timeout(900))
+    # Workers begin with halves of this list and then steal from each other's ends: what takes long must not be last.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -43,6 +59,37 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     for home in _HOMES:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("bubblewrap"):
+        _need_bubblewrap()
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """Skips where bubblewrap does not work; in CI that is an error. For fixtures: tests have the mark."""
+    _need_bubblewrap()
+
+
+def _need_bubblewrap() -> None:
+    if why := _why_no_bubblewrap():
+        (pytest.fail if os.environ.get("AAR_REQUIRE_ALL") == "1" else pytest.skip)(why)
+
+
+@cache
+def _why_no_bubblewrap() -> str:
+    found = asyncio.run(BubblewrapBackend().check())
+    return "" if found.ok else f"{found.detail}. {found.remedy}"
+
+
+@pytest.fixture(scope="session")
+def quick_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A spec of a real campaign of seconds: one researcher, one submission, no confirmation."""
+    path = tmp_path_factory.mktemp("spec") / "quick.yaml"
+    path.write_text(QUICK_SPEC)
+    return path
 
 
 @pytest.fixture(scope="session")

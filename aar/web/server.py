@@ -70,7 +70,7 @@ async def serve_app(
         timeout_graceful_shutdown=_GRACE_SECONDS,
         lifespan="on",
         ws="none",
-        http=(connections or ConnectionLimiter()).protocol(),
+        http=(ConnectionLimiter() if connections is None else connections).protocol(),
         backlog=_BACKLOG,
     )
     loop = asyncio.get_running_loop()

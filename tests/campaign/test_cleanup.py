@@ -52,7 +52,7 @@ async def _run(**more: Any) -> tuple[CampaignEnding, list[Any]]:
     plan = await run_preflight(load_spec(None, QUICK), Settings())
     try:
         campaign_id = await plan.database.write(lambda session: create_campaign(session, plan))
-        async with asyncio.timeout(240):
+        async with asyncio.timeout(60):
             ending = await run_campaign(plan, campaign_id, **more)
         with plan.database.reading() as session:
             assert get_campaign(session, campaign_id).state == ending.state

@@ -219,11 +219,10 @@ def test_what_is_asked_while_a_campaign_is_made_ready_is_done_at_once(
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["preparing", "campaign_started", "turn_received", "pause"])
 def test_a_controller_killed_at_any_step_leaves_what_the_next_one_takes_up(
-    settings: Settings, slow_problem: Path, moment: str
+    settings: Settings, slow_problem: Path, quick_spec: Path, moment: str
 ) -> None:
     problem = str(slow_problem) if moment == "preparing" else "toy"
-    options = ("--problem", problem, "-n", "1", "--submissions", "1", "--sandbox", "bubblewrap", "--seed", "7")
-    process = _aar(settings, "start", *options, "--port", "0")
+    process = _aar(settings, "start", str(quick_spec), "--problem", problem)
     try:
         if moment == "preparing":
             _until((slow_problem / "preparing").exists)
@@ -239,8 +238,7 @@ def test_a_controller_killed_at_any_step_leaves_what_the_next_one_takes_up(
     if moment == "preparing":
         with (slow_problem / "problem.py").open("a", encoding="utf-8") as code:
             code.write("\nToy.prepare = _prepare\n")
-    # Its hours bound it, however busy the machine is.
-    assert _aar(settings, "resume", "--hours", "0.05", "--port", "0").wait(4 * PATIENCE) == 0, _log(settings)
+    assert _aar(settings, "resume", "--port", "0").wait(PATIENCE) == 0, _log(settings)
     with _session(settings) as db, db.reading() as session:
         assert get_campaign(session).state == "finished", _log(settings)
         campaign_id = get_campaign(session).id

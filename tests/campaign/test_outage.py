@@ -42,7 +42,7 @@ class Home:
     def aar(self, *arguments: str) -> tuple[int, str]:
         """Run a command; its exit code and what it printed."""
         with self.running(*arguments) as process:
-            printed, _ = process.communicate(timeout=120)
+            printed, _ = process.communicate(timeout=60)
         return process.returncode, printed
 
     def running(self, *arguments: str) -> subprocess.Popen[str]:
@@ -127,7 +127,7 @@ def test_a_resume_during_an_outage_waits_for_the_service(home: Home) -> None:
             double = FakeMessagesApi(_TWO_TURNS, rules=ServerRules(strict=False))
             with serve_app_in_thread(double, port=int(url.rsplit(":", 1)[1])):
                 printed = process.stdout.read()
-                assert (process.wait(120), "every researcher finished" in printed) == (0, True), printed
+                assert (process.wait(60), "every researcher finished" in printed) == (0, True), printed
         finally:
             process.kill()
 

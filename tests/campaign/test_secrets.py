@@ -41,7 +41,7 @@ _METHOD = (
     "printf 'import argparse\\np = argparse.ArgumentParser()\\n' > m/run.py && env > m/env.txt && ls m"
 )
 _PAGE = re.compile(r'(?:href|src)="(/[^"#]*)')
-_PATIENCE = 240.0
+_PATIENCE = 60.0
 
 
 def _play(request: MessagesRequest) -> ModelReply:
@@ -132,7 +132,7 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-@pytest.mark.parametrize("way", ["file", "environment"])
+@pytest.mark.parametrize("way", [pytest.param("file", marks=pytest.mark.nightly), "environment"])
 def test_no_key_or_token_in_what_a_campaign_writes_prints_sends_or_serves(tmp_path: Path, way: str) -> None:
     key_file = tmp_path / "key.txt"
     key_file.write_text(KEY + "\n")

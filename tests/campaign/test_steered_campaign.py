@@ -88,7 +88,7 @@ async def _campaign(
 
     async def person(running: RunningCampaign) -> None:
         try:
-            await asyncio.wait_for(act(Person(running)), 150)
+            await asyncio.wait_for(act(Person(running)), 60)
         except Exception as error:  # noqa: BLE001 - told by the test
             trouble.append(error)
             running.stop.pause("the test's person failed")

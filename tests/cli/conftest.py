@@ -50,7 +50,7 @@ class Terminal:
         return json.loads(self.ok(*arguments, "--json"))
 
     def process(
-        self, *arguments: str, input: str | None = None, timeout: float = 120
+        self, *arguments: str, input: str | None = None, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run in a process of its own."""
         return subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import pty
 import re
@@ -17,23 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from aar.sandbox.inventory import list_availability
-
 from .conftest import Terminal
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
 
-_ARGUMENTS = ["--problem", "toy", "--researchers", "2", "--sandbox", "bubblewrap", "--port", "0"]
-_PATIENCE = 240.0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _bubblewrap() -> None:
-    state = asyncio.run(list_availability())["bubblewrap"]
-    if not state.ok:
-        if os.environ.get("AAR_REQUIRE_ALL") == "1":
-            pytest.fail(f"bubblewrap must work in CI: {state.detail}")
-        pytest.skip(state.detail)
+_PATIENCE = 60.0
 
 
 class Screen:
@@ -100,14 +87,15 @@ def _take_terminal() -> None:
 
 
 @pytest.fixture
-def screen(empty: Terminal) -> Iterator[Screen]:
-    made = Screen(empty, "start", *_ARGUMENTS)
+def screen(empty: Terminal, quick_spec: Path) -> Iterator[Screen]:
+    """Of a campaign with more to do than it has time for."""
+    made = Screen(empty, "start", str(quick_spec), "--researchers", "2", "--submissions", "200")
     yield made
     made.close()
 
 
-def test_lines_for_pipes(empty: Terminal) -> None:
-    done = empty.process("start", *_ARGUMENTS, "--hours", "0.004", timeout=_PATIENCE)
+def test_lines_for_pipes(empty: Terminal, quick_spec: Path) -> None:
+    done = empty.process("start", str(quick_spec), timeout=_PATIENCE)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     for part in ("not an LLM", "controller started", "-- campaign finished: ", "cost: $0.00", "next: aar "):
@@ -135,24 +123,16 @@ def test_the_live_view_pauses_on_ctrl_c_and_resumes(empty: Terminal, screen: Scr
     paused = empty.json("status")
     assert (paused["id"], paused["state"]) == (identifier, "paused")
 
-    again = empty.process("resume", identifier[:3], "--hours", "0.01", "--no-serve", timeout=_PATIENCE)
+    again = empty.process("resume", identifier[:3], "--submissions", "1", "--no-serve", timeout=_PATIENCE)
     assert again.returncode == 0, again.stderr
     assert "campaign created" not in again.stdout
     assert again.stdout.count("controller started") == 1
     assert empty.json("status")["state"] == "finished"
 
 
-@pytest.fixture
-def long_screen(empty: Terminal) -> Iterator[Screen]:
-    """Of a campaign with more to do than it has time for."""
-    made = Screen(empty, "start", *_ARGUMENTS, "--submissions", "200")
-    yield made
-    made.close()
-
-
-def test_a_terminal_that_hangs_up_pauses_it(empty: Terminal, long_screen: Screen) -> None:
-    long_screen.wait_for(r"idea diversity")
-    code = long_screen.hang_up()
+def test_a_terminal_that_hangs_up_pauses_it(empty: Terminal, screen: Screen) -> None:
+    screen.wait_for(r"idea diversity")
+    code = screen.hang_up()
     found = empty.json("status")
     assert (found["state"], found["cause"]) == ("paused", "paused by a hangup of the terminal")
     assert code == 0
@@ -172,8 +152,9 @@ def test_a_killed_controller_is_named(empty: Terminal, screen: Screen) -> None:
     assert empty.process("sandbox", "prune").returncode == 0  # what was killed leaves its sandboxes mounted
 
 
-def test_another_terminal_stops_it(empty: Terminal) -> None:
-    arguments = [sys.executable, "-m", "aar", "start", *_ARGUMENTS, "--no-serve", "--plain"]
+def test_another_terminal_stops_it(empty: Terminal, quick_spec: Path) -> None:
+    options = ["--submissions", "200", "--no-serve", "--plain"]
+    arguments = [sys.executable, "-m", "aar", "start", str(quick_spec), *options]
     with subprocess.Popen(arguments, env=empty.env, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-QUICK = ("--problem", "toy", "-n", "2", "--submissions", "2", "--seeds", "2", "--no-serve", "--model", "offline-search")
+QUICK = ("--problem", "toy", "-n", "1", "--submissions", "1", "--seeds", "1", "--no-serve", "--model", "offline-search")
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_the_first_command_runs_a_campaign(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=60,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]

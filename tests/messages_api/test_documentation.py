@@ -16,7 +16,7 @@ def test_the_example_runs() -> None:
     text = PAGE.read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (printed,) = re.findall(r"^prints `(.*)`\.$", text, re.MULTILINE)
-    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == printed
 

@@ -109,11 +109,11 @@ def test_the_trial_tells_a_method_that_works_from_one_that_does_not(
         "OMP_NUM_THREADS": "1",
     }
     command = ["bash", "-c", repertoire.trial(str(method), str(data))]
-    works = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    works = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert works.returncode == 0, works.stdout + works.stderr
     assert "trial: ok" in works.stdout
     assert {path.name for path in method.iterdir()} == {"run.py", "method.yaml"}
     (method / "run.py").write_text("raise SystemExit(3)\n")
-    fails = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    fails = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert fails.returncode != 0
     assert "trial: failed" in fails.stdout

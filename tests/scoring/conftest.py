@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 
 from aar.budget.ledger import Ledger
@@ -105,17 +104,6 @@ def problem() -> Problem:
     return find_problem(Path(__file__).parent / "coins")
 
 
-@pytest.fixture(scope="session")
-def bubblewrap() -> str:
-    """Skips where bubblewrap does not work; in CI that is an error."""
-    availability = anyio.run(BubblewrapBackend().check)
-    if not availability.ok:
-        (pytest.fail if os.environ.get("AAR_REQUIRE_ALL") == "1" else pytest.skip)(
-            f"{availability.detail}. {availability.remedy}"
-        )
-    return availability.detail
-
-
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of its own: sandboxes of other homes are neither seen nor touched."""
@@ -144,7 +132,7 @@ async def docker_backend(home: Path) -> AsyncIterator[SandboxBackend]:
 
 
 @pytest.fixture
-async def backend(bubblewrap: str, home: Path) -> AsyncIterator[SandboxBackend]:
+async def backend(bubblewrap: None, home: Path) -> AsyncIterator[SandboxBackend]:
     """A real backend; a test that leaves a sandbox behind fails."""
     made = BubblewrapBackend(distributions=("numpy",))
     yield made

@@ -49,14 +49,13 @@ def home_of_class(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 class _Bubblewrapped(AttackSuite):
     @pytest.fixture(scope="class")
     @classmethod
-    def make_backend(cls, bubblewrap: str, home_of_class: Path) -> Callable[[], SandboxBackend]:
+    def make_backend(cls, bubblewrap: None, home_of_class: Path) -> Callable[[], SandboxBackend]:
         """Real sandboxes."""
         return lambda: BubblewrapBackend(distributions=("numpy", "scipy", "scikit-learn"))
 
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.xdist_group("attacks on weak_to_strong")  # its attacks are made once, by one worker
 class TestWeakToStrong(_Bubblewrapped):
     """The default problem, with real data and methods."""
 
@@ -82,14 +81,13 @@ class TestWeakToStrong(_Bubblewrapped):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("attacks on principal axes")
 class TestPrincipalAxes:
     """The same attacks where splits share coordinates: each is worth making, and the audit tells."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def outcomes(
-        cls, bubblewrap: str, home_of_class: Path, tmp_path_factory: pytest.TempPathFactory
+        cls, bubblewrap: None, home_of_class: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> Mapping[str, AttackOutcome]:
         """Of the attacks that carry the most."""
         found = _attack(PrincipalAxes(), tmp_path_factory.mktemp("attacks"), *CARRYING)
@@ -107,7 +105,6 @@ class TestPrincipalAxes:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("attacks on toy")
 class TestToy(_Bubblewrapped):
     """A problem whose outputs are texts: what works on single items is not tried."""
 
@@ -145,14 +142,16 @@ class TestReferenceFailures:
         assert abs(int((learnt == truth[:500]).sum()) - 250) < 5 * np.sqrt(500) / 2
 
     def test_a_typed_in_score_does_not_stand_on_the_board(
-        self, bubblewrap: str, home_of_class: Path, tmp_path: Path
+        self, bubblewrap: None, home_of_class: Path, tmp_path: Path
     ) -> None:
         """There: 0.99 sent by a client stood on rank one."""
         (outcome,) = _attack(find_problem("toy"), tmp_path, "forged-results")
         assert outcome.result is not None
         assert not outcome.result.through
 
-    def test_a_frozen_method_is_not_lost_or_changed(self, bubblewrap: str, home_of_class: Path, tmp_path: Path) -> None:
+    def test_a_frozen_method_is_not_lost_or_changed(
+        self, bubblewrap: None, home_of_class: Path, tmp_path: Path
+    ) -> None:
         """There: snapshots were overwritten, and findings lost while the tool said success."""
         for outcome in _attack(find_problem("toy"), tmp_path, "poisoned-snapshots", "edited-claims"):
             assert outcome.result is not None

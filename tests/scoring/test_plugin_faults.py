@@ -82,7 +82,7 @@ async def test_one_submission_is_set_aside_and_the_others_go_on(
     desk.submit(desk.method(FLIPPED))
     desk.submit(desk.method(COPY), researcher=2)
     async with serving() as (scorer, service):
-        await asyncio.wait_for(scorer.drain(), 120)
+        await asyncio.wait_for(scorer.drain(), 60)
         assert not service.done()
     aside, other = view(desk, 1), view(desk, 2)
     assert (aside.state, other.state) == ("rejected", "measured")
@@ -101,7 +101,7 @@ async def test_a_rejection_may_quote_bytes_that_are_no_text(desk: Any, serving: 
     desk.submit(desk.method(FLIPPED))
     desk.submit(desk.method(COPY), researcher=2)
     async with serving() as (scorer, _):
-        await asyncio.wait_for(scorer.drain(), 120)
+        await asyncio.wait_for(scorer.drain(), 60)
     assert (view(desk, 1).state, view(desk, 2).state) == ("rejected", "measured")
     assert "line 3: caf\ufffd" in view(desk, 1).verdict
 
@@ -133,7 +133,7 @@ async def test_splits_that_cannot_be_prepared_set_one_submission_aside(
     desk.submit(desk.method(COPY))
     desk.submit(desk.method(COPY + "# another"), researcher=2)
     async with serving() as (scorer, service):
-        await asyncio.wait_for(scorer.drain(), 120)
+        await asyncio.wait_for(scorer.drain(), 60)
         assert not service.done()
     assert asked.count(asked[0]) == 2  # it was tried again
     assert (view(desk, 1).state, view(desk, 2).state) == ("rejected", "measured")
@@ -150,10 +150,10 @@ async def test_a_problem_that_can_prepare_nothing_stops_the_scorer_and_rejects_n
         broken.setattr(problem, "prepare", lambda *_: 1 / 0)
         async with serving() as (_, service):
             with pytest.raises(ProblemError, match=r"can prepare no split of .*: 4 in a row .* raised ZeroDivision"):
-                await asyncio.wait_for(service, 120)
+                await asyncio.wait_for(service, 60)
     assert {view(desk, number).state for number in (1, 2)} <= {"scoring", "queued"}
     async with serving() as (scorer, service):
-        await asyncio.wait_for(scorer.drain(), 120)
+        await asyncio.wait_for(scorer.drain(), 60)
         assert not service.done()
     assert [view(desk, number).state for number in (1, 2)] == ["measured", "measured"]
 

@@ -20,6 +20,11 @@ HALF = b"GET /campaigns HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 WHOLE = HALF + b"\r\n"
 
 
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_POLL_SECONDS", 0.05)
+
+
 @asynccontextmanager
 async def served(site: Any, bounds: ConnectionLimiter) -> AsyncIterator[int]:
     listener = bind_listener("127.0.0.1", 0)
@@ -59,7 +64,7 @@ async def test_many_that_say_half_a_request_make_place_for_those_that_ask(site: 
             writer.write(HALF)
             half.append((reader, writer))
         assert [await _get(port) for _ in range(5)] == [200] * 5
-        assert len(bounds) <= 40
+        assert 0 < len(bounds) <= 40
         assert await _closed(half[0][0])  # the oldest went first
         for _, writer in half:
             writer.close()
@@ -95,8 +100,7 @@ async def test_a_kept_connection_that_goes_on_with_half_a_request_is_closed(site
             writer.close()
 
 
-async def test_a_request_that_is_whole_may_take_its_time(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_POLL_SECONDS", 0.05)
+async def test_a_request_that_is_whole_may_take_its_time(site: Any) -> None:
     async with served(site, ConnectionLimiter(head_seconds=0.1, body_seconds=0.1)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /api/v1/campaigns/k3v9qd/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")

@@ -65,7 +65,7 @@ class TeamReconciler:
         stop: StopSignal,
         faults: FaultBuffer | None = None,
     ) -> None:
-        self._faults = faults or FaultBuffer()
+        self._faults = FaultBuffer() if faults is None else faults
         self._roster = roster
         self._begin = begin
         self._settle = settle

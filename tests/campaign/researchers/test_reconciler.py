@@ -12,8 +12,9 @@ from aar.campaign.control.researcher_commands import NO_COMMAND, DesiredState
 from aar.campaign.lifecycle.ending import CampaignEnding, StopSignal, ending_of_outcomes
 from aar.campaign.researchers import reconciler
 from aar.campaign.researchers.reconciler import ResearcherSignal, TeamMember, TeamReconciler
+from aar.campaign.runtime.service_restarts import FaultBuffer
 from aar.campaign.views import ResearcherView
-from aar.errors import Conflict
+from aar.errors import Conflict, DatabaseError
 from aar.researcher.context import ResearcherOutcome
 
 FINISHED = ResearcherOutcome("finished", "done")
@@ -29,7 +30,9 @@ class Scene:
         self.states = ["created"] * len(lives)
         self.wishes: dict[int, DesiredState] = {}
         self.begun: list[int] = []
-        self.team = TeamReconciler(self._roster, self._begin, self._settle, self.stop)
+        self.faults = FaultBuffer()
+        self.unreadable: list[Exception] = []
+        self.team = TeamReconciler(self._roster, self._begin, self._settle, self.stop, self.faults)
 
     def send_command(self, index: int, command: str) -> None:
         newest = max((wish.id for wish in self.wishes.values()), default=0)
@@ -42,6 +45,8 @@ class Scene:
         self.team.notify_change()
 
     async def _roster(self) -> Sequence[TeamMember]:
+        if self.unreadable:
+            raise self.unreadable.pop()
         return [
             TeamMember(_view(index, state), self.wishes.get(index, NO_COMMAND))
             for index, state in enumerate(self.states)
@@ -79,6 +84,13 @@ async def _until(happened: Callable[[], bool]) -> None:
 def test_all_outcomes_are_returned() -> None:
     assert asyncio.run(Scene(_finishes, _finishes).team.run()) == [FINISHED, FINISHED]
     assert asyncio.run(Scene().team.run()) == []
+
+
+def test_a_roster_that_cannot_be_read_for_a_moment_is_read_again_and_noted() -> None:
+    scene = Scene(_finishes)
+    scene.unreadable.append(DatabaseError("locked"))
+    assert asyncio.run(scene.team.run()) == [FINISHED]
+    assert [(each.service, each.error) for each in scene.faults.drain()] == [("roster", "locked")]  # type: ignore[union-attr]
 
 
 def test_asked_lives_end_their_turn() -> None:

@@ -1,13 +1,10 @@
-import asyncio
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 import aar.problems.toy
-from aar.sandbox.inventory import list_availability
 
 from ..conftest import Terminal
 
@@ -139,11 +136,6 @@ def test_validate_of_what_exits_as_it_is_loaded(empty: Terminal, tmp_path: Path)
 
 @pytest.mark.bubblewrap
 def test_baselines_are_measured_in_the_clean_room(empty: Terminal) -> None:
-    state = asyncio.run(list_availability())["bubblewrap"]
-    if not state.ok:
-        if os.environ.get("AAR_REQUIRE_ALL") == "1":
-            pytest.fail(f"bubblewrap must work in CI: {state.detail}")
-        pytest.skip(state.detail)
     key = empty.json("problem", "show", "toy")["baselines"][0]["key"]
     arguments = ("problem", "baselines", "toy", "-b", key, "--seeds", "2", "--sandbox", "bubblewrap")
     [result] = empty.json(*arguments)

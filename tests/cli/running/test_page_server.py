@@ -17,7 +17,7 @@ from ..conftest import Terminal
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
 
-_PATIENCE = 120.0
+_PATIENCE = 60.0
 _ARGUMENTS = (
     "--problem", "toy", "-n", "1", "--hours", "1", "--sandbox", "bubblewrap", "--plain", "--port", "0",
     "--model", "offline-search",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -77,13 +76,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-async def bench(house: House) -> AsyncIterator[Bench]:
+async def bench(house: House, bubblewrap: None) -> AsyncIterator[Bench]:
     backend = BubblewrapBackend()
-    available = await backend.check()
-    if not available.ok:
-        if os.environ.get("AAR_REQUIRE_ALL") == "1":
-            pytest.fail(f"bubblewrap does not work here: {available.detail}")
-        pytest.skip(f"bubblewrap does not work here: {available.detail}")
     workspace = house.folder / "workspace"
     spec = SandboxSpec(name=f"tools-{uuid.uuid4().hex[:8]}", campaign_id=CAMPAIGN, workspace=workspace)
     keeper = Keeper(backend, spec)

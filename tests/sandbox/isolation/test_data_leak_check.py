@@ -51,7 +51,7 @@ async def whole():
     workspace = pathlib.Path(sys.argv[2])
     try:
         box = await backend.create(SandboxSpec("box", "c", workspace, workspace_bytes=1 << 24))
-        print((await box.exec(["python3", "-c", LOOK % int(sys.argv[3])], timeout=120)).output)
+        print((await box.exec(["python3", "-c", LOOK % int(sys.argv[3])], timeout=60)).output)
         await box.destroy()
     except SandboxUnavailable as error:
         print("refused:", error.message)
@@ -78,7 +78,7 @@ def sandbox_with(tmp_path: Path, prepare: str, python: str, environment: dict[st
     command = ["unshare", "--mount", "sh", "-ec", _NAMESPACE, "sh", prepare, python, "-P", str(script), *values]
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "XDG_CACHE_HOME") if name in os.environ}
     environment = {**kept, "AAR_HOME": str(tmp_path / "home"), **environment}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -64,7 +64,7 @@ print("fine")
         spec = SandboxSpec("box", "c", tmp_path / "w", memory_bytes=512 << 20, workspace_bytes=1 << 26, cpus=2.0)
         box = await backend.create(spec)
         try:
-            fitted = await box.exec(["python3", "-W", "error", "-c", script], timeout=120)
+            fitted = await box.exec(["python3", "-W", "error", "-c", script], timeout=60)
             listed = await box.exec(
                 "nproc && cat /proc/vmstat && ls /proc/sys/fs && tail -n 1 -q /etc/passwd", timeout=60
             )

@@ -70,7 +70,7 @@ def test_who_may_not_come_in_is_told_why(house: House, arguments: list[str], sai
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=60,
         check=False,
     )
     assert done.returncode not in (0, None)
