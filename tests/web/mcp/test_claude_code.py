@@ -38,6 +38,7 @@ def quiet(home: Path) -> dict[str, str]:
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "DISABLE_AUTOUPDATER": "1",
         "ANTHROPIC_API_KEY": "no-key",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",  # else even `claude mcp get` asks Anthropic, again and again
         "AAR_HOME": str(home),
         "NO_PROXY": "127.0.0.1",
     }
