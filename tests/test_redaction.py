@@ -13,7 +13,7 @@ import structlog
 
 from aar import redaction
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.views import without_database_address
+from aar.campaign.spec_loader import without_database_address
 from aar.cli.output import log_setup
 from aar.errors import DatabaseError
 from aar.redaction import redact, register_secret

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import ControllerState, controller_state
+from aar.campaign.control.controller_lock import ControllerState, controller_state
+from aar.campaign.spec_loader import without_database_address
 from aar.errors import NotFound
 from aar.store.models import Campaign, Researcher
 from aar.store.session_cache import get_cached, put_cached
@@ -170,14 +171,6 @@ def controller_lost_text(
     """
     since = "" if last_seen is None else f" since {clock(last_seen)}"
     return f"{state}, no controller{since}; run `aar resume {campaign_id}`"
-
-
-def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored spec without the database's address.
-
-    Earlier versions left the password in it.
-    """
-    return {name: value for name, value in spec.items() if name != "database"}
 
 
 def _campaign_view(campaign: Campaign) -> CampaignView:

@@ -3,38 +3,63 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, get_args
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import apply_without_controller, is_controller_alive, take_requests
-from aar.campaign.control.controller_identity import controller_id
-from aar.campaign.views import without_database_address
+from aar.campaign.control.controller_identity import controller_id, is_dead_on_this_host
+from aar.campaign.spec_loader import without_database_address
 from aar.errors import Conflict
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
 from aar.scoring.problem_version import check_problem_version
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
-from aar.store.models import Campaign, Researcher
-
-__all__ = [
-    "RESUMABLE_STATES",
-    "cancel_reservation",
-    "claim_campaign",
-    "controller_id",
-    "is_controlled",
-    "record_heartbeat",
-    "release_campaign",
-    "renew_heartbeat",
-    "reserve_campaign",
-]
+from aar.store.models import Campaign, Control, Researcher
 
 RESUMABLE_STATES = ("created", "running", "paused", "failed")
 """States in which a controller may start or resume a campaign. The cause of a failed one may have been fixed meanwhile.
 """
+CampaignCommand = Literal["pause", "stop"]
+ControllerState = Literal["alive", "lost", "none"]
+HEARTBEAT_TIMEOUT = timedelta(seconds=20)
+"""A controller without a heartbeat for this long counts as dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRequest:
+    """A control request that is not handled yet."""
+
+    id: int
+    command: str
+    argument: str
+    """For one researcher, its name."""
+    by: str
+
+
+def is_controller_alive(campaign: Campaign) -> bool:
+    """Return whether a controller holds the campaign and sent a heartbeat recently.
+
+    A controller whose process is known to be dead is not alive.
+    """
+    if not campaign.controller or campaign.heartbeat_at is None:
+        return False
+    return now() - campaign.heartbeat_at < HEARTBEAT_TIMEOUT and not is_dead_on_this_host(campaign.controller)
+
+
+def controller_state(campaign: Campaign) -> ControllerState:
+    """Return the controller's state: ``alive``, ``lost`` or ``none``.
+
+    A lost controller died while it ran or started the campaign. ``none`` means that no controller is needed.
+    """
+    if is_controller_alive(campaign):
+        return "alive"
+    began = campaign.state == "running" or (campaign.state == "created" and bool(campaign.controller))
+    return "lost" if began else "none"
 
 
 def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") -> Campaign:
@@ -59,7 +84,7 @@ def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") ->
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
     if seen == holder:
         return campaign
-    if is_controlled(campaign):
+    if is_controller_alive(campaign):
         raise _locked_campaign(campaign_id, seen)
     swap = (
         update(Campaign)
@@ -95,11 +120,6 @@ def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sand
     session.execute(update(Researcher).where(*left).values(state="paused", doing=""))
     append_event(session, campaign_id, CampaignStarted(pid=os.getpid(), sandbox=sandbox, resumed=resumed))
     return resumed
-
-
-def is_controlled(campaign: Campaign) -> bool:
-    """Return whether a live controller holds the campaign, as far as known here."""
-    return is_controller_alive(campaign)
 
 
 def renew_heartbeat(session: Session, campaign_id: str) -> bool:
@@ -170,3 +190,37 @@ def _locked_campaign(campaign_id: str, controller: str) -> Conflict:
     return Conflict(
         f"campaign {campaign_id} is run by another controller{who}", f"Pause it first: aar pause {campaign_id}"
     )
+
+
+def apply_without_controller(campaign: Campaign, command: str, argument: str, by: str) -> None:
+    """Pause or stop a campaign without a controller.
+
+    Other commands stay in the rows and the log.
+    """
+    if command not in get_args(CampaignCommand):
+        return
+    campaign.state = "finished" if command == "stop" else "paused"
+    campaign.cause = f"{command} asked by {by}" + (f": {argument}" if argument else "")
+    if command == "stop":
+        campaign.finished_at = now()
+
+
+def count_pending_requests(session: Session, campaign_id: str) -> int:
+    """Count the requests that are not handled yet."""
+    query = select(func.count()).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
+    return session.scalar(query) or 0
+
+
+def take_requests(session: Session, campaign_id: str, commands: Collection[str] = ()) -> list[ControlRequest]:
+    """Return the unhandled requests, oldest first, and mark them as handled.
+
+    Args:
+        commands: only these; the others stay. Empty for all.
+    """
+    query = select(Control).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
+    if commands:
+        query = query.where(Control.command.in_(commands))
+    found = session.scalars(query.order_by(Control.id)).all()
+    for request in found:
+        request.handled_at = now()
+    return [ControlRequest(request.id, request.command, request.argument, request.by) for request in found]

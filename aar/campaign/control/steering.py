@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import CampaignCommand, enqueue_request, request_command
+from aar.campaign.control.control_requests import enqueue_request, request_command
+from aar.campaign.control.controller_lock import CampaignCommand
 from aar.campaign.control.researcher_commands import REMOVE, RESUME, read_desired_states
 from aar.campaign.external_researchers import is_external, revoke_token
 from aar.campaign.spec_loader import override_stored_spec

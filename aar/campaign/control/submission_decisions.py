@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import is_controller_alive
+from aar.campaign.control.controller_lock import is_controller_alive
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
 from aar.scoring.confirmation.confirmation_queue import request_check

@@ -11,7 +11,7 @@ from functools import partial
 from sqlalchemy.orm import Session
 
 from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import ControlRequest, count_pending_requests, take_requests
+from aar.campaign.control.controller_lock import ControlRequest, count_pending_requests, take_requests
 from aar.campaign.costs.limit_alerts import LimitMonitor
 from aar.campaign.diversity.entropy import DiversityHistory, log_low_diversity, read_diversity_history, record_diversity
 from aar.campaign.diversity.vendi_score import VendiMonitor

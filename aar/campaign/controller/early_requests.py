@@ -7,7 +7,7 @@ import asyncio
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import take_requests
+from aar.campaign.control.controller_lock import take_requests
 from aar.campaign.controller.control_loop import TICK_SECONDS, apply_stop_request
 from aar.campaign.lifecycle.ending import StopSignal
 from aar.store.database import Database

@@ -19,16 +19,14 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import is_controller_alive
-from aar.campaign.control.controller_lock import RESUMABLE_STATES, controller_id, reserve_campaign
+from aar.campaign.control.controller_lock import RESUMABLE_STATES, controller_id, is_controller_alive, reserve_campaign
 from aar.campaign.costs.cost_estimate import CostEstimate, estimate_cost
 from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.lifecycle.creation import create_campaign
 from aar.campaign.model_assignment import OFFLINE_MODEL, assign_models
 from aar.campaign.preflight import make_price_book, run_preflight
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import spec_from_fields
-from aar.campaign.views import without_database_address
+from aar.campaign.spec_loader import spec_from_fields, without_database_address
 from aar.errors import AarError, Conflict, NotFound, UsageError
 from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.registry import find_problem, installed_problems

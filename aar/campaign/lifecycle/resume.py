@@ -9,8 +9,7 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.control.controller_lock import RESUMABLE_STATES
 from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import override_stored_spec
-from aar.campaign.views import without_database_address
+from aar.campaign.spec_loader import override_stored_spec, without_database_address
 from aar.errors import Conflict
 from aar.store.event_log import lock_campaign
 from aar.store.models import Campaign

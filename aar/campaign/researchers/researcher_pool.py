@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.control_requests import ControlRequest
+from aar.campaign.control.controller_lock import ControlRequest
 from aar.campaign.control.researcher_commands import NO_COMMAND, read_desired_states
 from aar.campaign.external_researchers import is_external
 from aar.campaign.researchers.reconciler import ResearcherSignal, TeamMember, TeamReconciler

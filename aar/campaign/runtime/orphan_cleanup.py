@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.controller_lock import is_controlled
+from aar.campaign.control.controller_lock import is_controller_alive
 from aar.sandbox import inventory
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
 from aar.sandbox.inventory import SweepResult, remove_abandoned_sandboxes
@@ -24,7 +24,7 @@ SCORING_FOLDER = "scoring"
 
 def controlled_campaigns(session: Session) -> Mapping[str, bool]:
     """Return every campaign in the database, and whether a live controller holds it."""
-    return {campaign.id: is_controlled(campaign) for campaign in session.scalars(select(Campaign))}
+    return {campaign.id: is_controller_alive(campaign) for campaign in session.scalars(select(Campaign))}
 
 
 async def remove_orphan_sandboxes(
@@ -87,7 +87,7 @@ async def _is_campaign_controlled(database: Database, campaign_id: str) -> bool 
 
     def look(session: Session) -> bool | None:
         campaign = session.get(Campaign, campaign_id)
-        return None if campaign is None else is_controlled(campaign)
+        return None if campaign is None else is_controller_alive(campaign)
 
     return await database.read(look)
 

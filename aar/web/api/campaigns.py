@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import Totals, read_totals
-from aar.campaign.control.control_requests import ControllerState
+from aar.campaign.control.controller_lock import ControllerState
 from aar.campaign.costs.forecast import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.readmodels.chart_data import diversity_table, score_table

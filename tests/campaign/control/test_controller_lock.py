@@ -9,12 +9,8 @@ import pytest
 from sqlalchemy import select
 
 from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import (
-    HEARTBEAT_TIMEOUT,
-    count_pending_requests,
-    request_command,
-    take_requests,
-)
+from aar.campaign.control.control_requests import request_command
+from aar.campaign.control.controller_lock import HEARTBEAT_TIMEOUT, count_pending_requests, take_requests
 from aar.campaign.lifecycle.background_start import start_controller
 from aar.campaign.views import get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, UsageError

@@ -13,8 +13,8 @@ from sqlalchemy import update
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import HEARTBEAT_TIMEOUT, count_pending_requests
 from aar.campaign.control.controller_identity import controller_id
+from aar.campaign.control.controller_lock import HEARTBEAT_TIMEOUT, count_pending_requests
 from aar.campaign.control.heartbeat import Heartbeat, hold_campaign
 from aar.campaign.control.steering import send_command
 from aar.campaign.controller.control_loop import ControlLoop
@@ -83,7 +83,7 @@ def test_signs_of_life_end_with_the_custody(database: Database) -> None:
     heartbeat.start()
     heartbeat._thread.join(30)
     with database.reading() as session:
-        assert not controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN))
+        assert not controller_lock.is_controller_alive(session.get_one(Campaign, CAMPAIGN))
 
 
 def test_what_is_asked_while_a_start_is_prepared_is_said_truly_and_obeyed(database: Database) -> None:
@@ -107,7 +107,7 @@ def test_a_start_given_up_does_what_was_asked_meanwhile(database: Database, comm
         _ask(database, command)
     assert _state(database) == (state, f"{command} asked by ana")
     with database.reading() as session:
-        assert not controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN))
+        assert not controller_lock.is_controller_alive(session.get_one(Campaign, CAMPAIGN))
 
 
 def test_a_start_that_was_killed_holds_nothing(database: Database) -> None:
@@ -116,7 +116,7 @@ def test_a_start_that_was_killed_holds_nothing(database: Database) -> None:
         with database.writing() as session:
             controller_lock.reserve_campaign(session, CAMPAIGN, holder=holder)
         with database.reading() as session:
-            assert controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN))
+            assert controller_lock.is_controller_alive(session.get_one(Campaign, CAMPAIGN))
         starting.kill()
     assert controller_id(starting.pid) == ""
     assert _ask(database, "pause") == f"{CAMPAIGN} is paused now; no controller was running it"
@@ -166,7 +166,7 @@ def _until_alive(database: Database) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with database.reading() as session:
-            if controller_lock.is_controlled(session.get_one(Campaign, CAMPAIGN)):
+            if controller_lock.is_controller_alive(session.get_one(Campaign, CAMPAIGN)):
                 return
         time.sleep(0.01)
     raise AssertionError("no sign of life came")
