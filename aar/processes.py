@@ -1,14 +1,18 @@
-"""Processes of this host, identified so that a reused pid is never confused."""
+"""Processes of this host: their identity, their end with a parent, their open files."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
+import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +129,57 @@ def mount_holders(devices: Collection[str], most: int = 5) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def exit_with_parent(pipe: IO[bytes]) -> None:
+    """End this process at once when the parent's end of a pipe closes."""
+    threading.Thread(target=_wait, args=(pipe.fileno(),), name="end with parent", daemon=True).start()
+
+
+def _wait(descriptor: int) -> None:
+    while os.read(descriptor, 65536):  # not by the pipe's buffer, whose lock a thread may not hold as Python ends
+        pass
+    os._exit(1)
+
+
+_MOST = 65536
+"""A higher limit is of no use, and code that walks over all descriptors becomes slow."""
+_KEPT = 16
+
+
+def raise_open_file_limit() -> int:
+    """Raise the soft limit of open files to the hard one.
+
+    Return the limit in force.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return open_file_limit()
+
+
+def open_file_limit() -> int:
+    """Return how many files this process may have open."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST if soft == resource.RLIM_INFINITY else soft
+
+
+class DescriptorReserve:
+    """Reserved descriptors, to be released when no others are left."""
+
+    def __init__(self, count: int = _KEPT) -> None:
+        self._count = count
+        self._held: list[int] = []
+
+    def refill(self) -> None:
+        """Reserve the missing descriptors, as far as there are any."""
+        with suppress(OSError):
+            while len(self._held) < self._count:
+                self._held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def release(self) -> None:
+        """Release the descriptors, so that the next attempt finds some."""
+        while self._held:
+            os.close(self._held.pop())

@@ -12,13 +12,11 @@ import pytest
 import structlog
 
 from aar import redaction
-from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import without_database_address
+from aar.campaign.spec import CampaignSpec, without_database_address
 from aar.cli.output import log_setup
 from aar.errors import DatabaseError
 from aar.redaction import redact, register_secret
-from aar.store.database import Database
-from aar.store.engine import display_url, make_engine, parse_url
+from aar.store.database import Database, display_url, make_engine, parse_url
 
 PASSWORD = "wide-open sesame/7"
 

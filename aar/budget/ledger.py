@@ -27,8 +27,7 @@ from aar.concurrency import best_effort, log_failure
 from aar.errors import Conflict, NotFound
 from aar.llm.pricing.price_book import PriceBook, round_up
 from aar.llm.pricing.usage import CallBill, ServedTerms, Usage
-from aar.store.database import Database
-from aar.store.on_commit import on_commit
+from aar.store.database import Database, on_commit
 
 _MOST_ANSWERING = 8
 

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.controller_lock import ControllerState, controller_state
-from aar.campaign.spec_loader import without_database_address
+from aar.campaign.controller_lock import ControllerState, controller_state
+from aar.campaign.spec import without_database_address
 from aar.errors import NotFound
 from aar.store.models import Campaign, Researcher
 from aar.store.session_cache import get_cached, put_cached

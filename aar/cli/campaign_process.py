@@ -12,7 +12,7 @@ import anyio.to_thread
 import structlog
 
 from aar.campaign.controller.controller import CampaignCompanion, Controller
-from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.lifecycle import CampaignEnding
 from aar.campaign.preflight import CampaignPlan
 from aar.concurrency import best_effort, log_failure
 from aar.report.html_report import write_report

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from aar.campaign.model_assignment import CLAUDE_MODEL
+from aar.campaign.preflight import CLAUDE_MODEL
 from aar.errors import AarError, UsageError
 from aar.llm.pricing.price_book import PriceBook
 from aar.problems.plugin_calls import call_plugin
@@ -23,7 +23,7 @@ from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.sandbox.inventory import list_availability
 from aar.settings import Settings
 from aar.store import open_database
-from aar.store.engine import display_url, parse_url
+from aar.store.database import display_url, parse_url
 
 _FREE_GIB = 1.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aar.campaign.runtime import orphan_cleanup
+from aar.campaign.controller import orphan_cleanup
 from aar.cli.context import open_context
 from aar.sandbox.inventory import SweepResult
 from aar.sandbox.protocol import SandboxRow

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from aar.auth.sessions import LoginLinks
-from aar.campaign.runtime.file_descriptors import raise_open_file_limit
 from aar.cli.author_name import login_line, login_name
 from aar.cli.campaign_options import LATEST, CampaignId
 from aar.cli.context import open_context
 from aar.cli.options import DatabaseOption
 from aar.errors import NotFound
+from aar.processes import raise_open_file_limit
 from aar.web.app import create_app
 from aar.web.server import access_notice, bind_listener, page_address, serve_app
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from aar.events.base import Event
 from aar.events.campaign import (
     CampaignCreated,
     CampaignFinished,
@@ -19,6 +18,7 @@ from aar.events.campaign import (
     ControlRequested,
     DiversityFell,
     DiversityMeasured,
+    Event,
     LimitHit,
     LimitNear,
     ServiceFailed,

@@ -1,13 +1,25 @@
-"""Events of a campaign's life and its limits."""
+"""The base class of all events."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from aar.events.base import Event
+
+class Event(BaseModel):
+    """Base of all kinds; ``kind`` names the class in the log."""
+
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True, extra="forbid")
+
+    kind: str
+    line: ClassVar[str] = ""
+    """Format of the one line that the plain view prints, over the event's own fields."""
+
+    def summary(self) -> str:
+        """Return one line for people, with control characters: render it through a sanitiser."""
+        return type(self).line.format(**self.model_dump())
 
 
 class CampaignCreated(Event):

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aar.events.base import Event
+from aar.events.campaign import Event
 
 
 class PostCreated(Event):

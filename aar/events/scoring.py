@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from aar.events.base import Event
+from aar.events.campaign import Event
 
 
 class SnapshotTaken(Event):

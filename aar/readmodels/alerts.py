@@ -9,8 +9,8 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.controller_lock import controller_state
-from aar.campaign.diversity.entropy import LOW_DIVERSITY_BITS
+from aar.campaign.controller_lock import controller_state
+from aar.campaign.diversity import LOW_DIVERSITY_BITS
 from aar.campaign.views import controller_lost_text
 from aar.events import (
     AnyEvent,

@@ -11,9 +11,8 @@ from aar.llm.request.cache_ttl import CacheTtlPolicy
 from aar.llm.request.request_encoding import MessageEncoder
 from aar.researcher.activity import update_activity
 from aar.researcher.conversation import Conversation
-from aar.store.database import Database
+from aar.store.database import Database, on_commit
 from aar.store.event_log import append_events, read_events
-from aar.store.on_commit import on_commit
 
 CONVERSATION_KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
 _PAGE = 500

@@ -10,20 +10,24 @@ IMMEDIATE, so that two processes queue instead of failing half-way.
 from __future__ import annotations
 
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import anyio
 import anyio.to_thread
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
-from aar.store.engine import display_url, make_engine
-from aar.store.errors import is_retryable, translate_errors
+from aar.errors import DatabaseError
+from aar.redaction import REDACTED_MARK, redact, register_secret
 from aar.store.session_cache import CACHE_KEY, WRITING_KEY, SessionCache
 
 T = TypeVar("T")
@@ -169,3 +173,254 @@ class _Work(Generic[T]):
         while self._begun and not self._ended:
             with suppress(anyio.get_cancelled_exc_class()):
                 await anyio.sleep(_POLL_SECONDS)
+
+
+# One for each worker thread that may read at once. A server counts them, so few stay open; a file does not, and
+# opening a connection to it costs more than most reads.
+_TO_A_SERVER = {"pool_size": 8, "max_overflow": 40}
+_TO_A_FILE = {"pool_size": 48, "max_overflow": 0}
+
+
+_WRITE = "Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+_SECRET_OPTIONS = ("password", "sslpassword")
+
+
+def make_engine(url: str, busy_seconds: float) -> Engine:
+    """Create an engine for SQLite or PostgreSQL (psycopg 3).
+
+    On SQLite it sets WAL, foreign keys and immediate write transactions.
+
+    Args:
+        url: SQLAlchemy URL; ``postgresql://`` and ``postgres://`` mean psycopg 3 too.
+        busy_seconds: how long to wait for a lock of another process.
+
+    Raises:
+        DatabaseError: the URL, its driver or its folder cannot be used.
+    """
+    try:
+        parsed = _parse(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed, busy_seconds)
+        return _postgresql(parsed, busy_seconds)
+    except ArgumentError as error:
+        raise DatabaseError(f"database URL is invalid: {error}", _WRITE) from error
+    except NoSuchModuleError as error:
+        raise DatabaseError(f"no database driver: {error}", "Use sqlite or postgresql+psycopg") from error
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"the database driver {error.name} is not installed", 'Install it with: pip install "aar[postgres]"'
+        ) from error
+    except OSError as error:
+        raise DatabaseError(
+            f"cannot make the database's folder: {error}", "Set AAR_HOME to a writable folder"
+        ) from error
+
+
+def parse_url(url: str) -> URL:
+    """Parse a database URL; its password is shown nowhere from now on.
+
+    Raises:
+        DatabaseError: it is invalid. It is not quoted, because any part of it may be the password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise DatabaseError("database URL is invalid", _WRITE) from None  # the cause may quote a part of the password
+    for secret in (parsed.password, *(parsed.query.get(name) for name in _SECRET_OPTIONS)):
+        for each in (secret,) if isinstance(secret, str) else secret or ():
+            register_secret(str(each))
+    if parsed.get_backend_name() != "sqlite" and "@" in f"{parsed.host}{parsed.database}":
+        raise DatabaseError("database URL has more than one @", "Write @, / and : in a password as %40, %2F and %3A")
+    return parsed
+
+
+def display_url(url: URL) -> str:
+    """Return a URL for people, without its password.
+
+    The password is removed from every place that may hold it.
+    """
+    kept = {name: REDACTED_MARK if name in _SECRET_OPTIONS else value for name, value in url.query.items()}
+    return url.set(query=kept).render_as_string(hide_password=True)
+
+
+def _parse(url: str) -> URL:
+    parsed = parse_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        raise DatabaseError(f"no support for databases of type {parsed.drivername}", "Use sqlite or postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise DatabaseError("a database in memory cannot be shared by threads", "Write sqlite:///FILE")
+    return parsed
+
+
+def _sqlite(url: URL, busy_seconds: float) -> Engine:
+    if not str(url.database).startswith("file:"):  # SQLite's own URIs name existing files
+        # Absolute: a process that is started for this one may work in another folder.
+        path = Path(str(url.database)).expanduser().absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = url.set(database=str(path))
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, **_TO_A_FILE)
+    event.listen(engine, "connect", partial(_configure_sqlite, busy_seconds))
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(url: URL, busy_seconds: float) -> Engine:
+    settings: dict[str, Any] = {}
+    if "connect_timeout" not in url.query:
+        settings["connect_timeout"] = 10
+    if "options" not in url.query:
+        settings["options"] = f"-c lock_timeout={int(busy_seconds * 1000)}"
+    return create_engine(url, connect_args=settings, pool_pre_ping=True, **_TO_A_SERVER)
+
+
+def _configure_sqlite(busy_seconds: float, connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # SQLAlchemy's "begin" below opens transactions, not the driver
+    _enter_wal(connection, time.monotonic() + busy_seconds)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={int(busy_seconds * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _enter_wal(connection: sqlite3.Connection, deadline: float) -> None:
+    """Switch to write-ahead logging.
+
+    SQLite does not wait by itself when two processes switch at once.
+    """
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: Any) -> None:
+    begin = "BEGIN IMMEDIATE" if connection.get_execution_options().get("aar_write", False) else "BEGIN"
+    try:  # by the driver: this is done for every transaction, and SQLAlchemy's own way takes ten times as long
+        connection.connection.driver_connection.execute(begin)
+    except sqlite3.OperationalError as error:
+        raise OperationalError(begin, None, error) from error
+
+
+_OUT_OF_ORDER = {"25006", "25P03", "25P04"}
+"""PostgreSQL, as errors of another kind than the rest: it is read-only for a while (a change of servers, a full disk),
+or it ended a transaction that took too long."""
+_RETRYABLE = {"40P01", "40001"}  # PostgreSQL: deadlock detected, serialization failure
+
+_KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("is locked", "is busy", "lock timeout"),
+        "database {shown} is locked by another program",
+        "Close the program that holds it (a database browser?) and try again",
+    ),
+    (("is full", "no space left"), "disk full: cannot write to {shown}", "Free some space, then run `aar resume`"),
+    (
+        ("readonly", "read-only"),
+        "database {shown} is read-only",
+        "Make it writable: the file and its folder, or the server; or set AAR_HOME to a writable folder",
+    ),
+    (
+        ("not a database", "malformed"),
+        "{shown} is not a readable database",
+        "Restore it from a copy or choose another file",
+    ),
+    (
+        ("unable to open database file",),
+        "cannot open the database file of {shown}",
+        "Check that the path is a file in a folder you may write to",
+    ),
+    (("deadlock",), "database {shown}: two writers blocked each other", "Try again"),
+    (
+        ("does not exist",),
+        "database {shown}: {text}",
+        "Create it (createdb NAME, createuser NAME), or correct the URL",
+    ),
+    (
+        ("password", "authentication"),
+        "database {shown} refused the login: {text}",
+        "Check the user and password in the URL",
+    ),
+)
+
+
+def is_retryable(error: DBAPIError) -> bool:
+    """Return True if a transaction was rolled back only because of another one.
+
+    It may then be run again.
+    """
+    return getattr(error.orig, "sqlstate", None) in _RETRYABLE
+
+
+def is_database_fault(error: DBAPIError) -> bool:
+    """Return True if the database is at fault, not the statement or row."""
+    text = str(error.orig)
+    if type(error).__name__ == "OperationalError" or getattr(error.orig, "sqlstate", None) in _OUT_OF_ORDER:
+        return True
+    return "not a database" in text or "malformed" in text
+
+
+@contextmanager
+def translate_errors(shown: str) -> Iterator[None]:
+    """Raise DatabaseError for errors of the database, not of the caller.
+
+    Args:
+        shown: the database's URL without its password.
+
+    Raises:
+        DatabaseError: locked, full, read-only, damaged or unreachable.
+    """
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseError(f"database {shown}: all connections are in use", "Try again in a moment") from error
+    except DBAPIError as error:
+        if not is_database_fault(error):
+            raise
+        text = redact(" ".join(str(error.orig).split()))
+        for signs, message, remedy in _KNOWN:
+            if any(sign in text.lower() for sign in signs):
+                raise DatabaseError(message.format(shown=shown, text=text), remedy) from error
+        raise DatabaseError(
+            f"cannot use the database {shown}: {text}", "Check the URL and that the server runs"
+        ) from error
+
+
+_KEY = "aar.store.database"
+
+
+def on_commit(session: Session, then: Callable[[], None]) -> None:
+    """Call ``then`` once, right after the outermost transaction commits.
+
+    It is never called if the transaction rolls back.
+
+    A savepoint around the caller that is rolled back drops it too. ``then`` runs in the committing thread, must be
+    quick, and may not use the session.
+    """
+    around = session.get_nested_transaction() or session.get_transaction() or session.begin()
+    session.info.setdefault(_KEY, []).append((around, then))
+
+
+# Listeners of all sessions: one listener a session costs more than the transaction itself.
+@event.listens_for(Session, "after_commit")
+def _committed(session: Session) -> None:
+    if _KEY not in session.info or session.in_nested_transaction():
+        return
+    for _, then in session.info.pop(_KEY):
+        then()
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _rolled_back(session: Session, ended: SessionTransaction) -> None:
+    if waiting := session.info.get(_KEY):
+        session.info[_KEY] = [(around, then) for around, then in waiting if not _is_within(around, ended)]
+
+
+def _is_within(transaction: SessionTransaction | None, ended: SessionTransaction) -> bool:
+    while transaction is not None and transaction is not ended:
+        transaction = transaction.parent
+    return transaction is ended

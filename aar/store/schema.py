@@ -10,8 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from aar.errors import DatabaseError
-from aar.store.database import Database
-from aar.store.errors import translate_errors
+from aar.store.database import Database, translate_errors
 
 HEAD = "0011"
 """The newest migration; known here so that an up-to-date database opens without loading Alembic."""

@@ -22,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from aar.campaign.runtime.file_descriptors import open_file_limit
+from aar.processes import open_file_limit
 from aar.web.listen_address import bind_listener, is_loopback, page_address
 
 __all__ = ["access_notice", "bind_listener", "page_address", "serve_app"]

@@ -16,13 +16,10 @@ from sqlalchemy.orm import Session
 
 from aar.budget.totals import read_totals
 from aar.campaign.controller.controller import RunningCampaign
-from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import CampaignEnding
-from aar.campaign.lifecycle.resume import save_changed_spec
+from aar.campaign.controller.orphan_cleanup import remove_campaign_sandboxes, remove_orphan_sandboxes
+from aar.campaign.lifecycle import CampaignEnding, create_campaign, save_changed_spec
 from aar.campaign.preflight import run_preflight
-from aar.campaign.runtime.orphan_cleanup import remove_campaign_sandboxes, remove_orphan_sandboxes
-from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.spec import CampaignSpec, load_spec
 from aar.campaign.views import get_campaign, list_researchers
 from aar.cli.campaign_process import run_campaign
 from aar.errors import Conflict, UsageError

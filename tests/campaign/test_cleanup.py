@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 
-from aar.campaign.controller import controller
+from aar.campaign.controller import controller, runtime
 from aar.campaign.controller.controller import RunningCampaign
-from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.controller.runtime import GatewayRegistry
+from aar.campaign.lifecycle import CampaignEnding, create_campaign
 from aar.campaign.preflight import run_preflight
-from aar.campaign.runtime import campaign_runtime
-from aar.campaign.runtime.model_gateways import GatewayRegistry
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.spec import load_spec
 from aar.campaign.views import get_campaign, list_researchers
 from aar.cli.campaign_process import run_campaign
 from aar.errors import StillInUse
@@ -62,7 +60,7 @@ async def _run(**more: Any) -> tuple[CampaignEnding, list[Any]]:
 
 
 def test_connections_that_cannot_be_closed_or_that_hang_change_no_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign_runtime, "_CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr(runtime, "_CLOSE_SECONDS", 0.2)
     close = GatewayRegistry.close
 
     async def fails(endpoints: GatewayRegistry) -> None:

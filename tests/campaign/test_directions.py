@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.directions import assign_directions, load_directions
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.spec import load_spec
 from aar.errors import SeedFileError
 
 THREE = """

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.controller.controller import RunningCampaign
-from aar.campaign.lifecycle.creation import create_campaign
+from aar.campaign.lifecycle import create_campaign
 from aar.campaign.preflight import run_preflight
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.spec import load_spec
 from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
 from aar.sandbox.docker.engine import default_tag

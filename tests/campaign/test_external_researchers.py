@@ -10,7 +10,7 @@ import pytest
 
 from aar.auth.tokens import find_researcher_id
 from aar.budget.totals import read_totals
-from aar.campaign.diversity.entropy import current_families
+from aar.campaign.diversity import current_families
 from aar.campaign.external_researchers import EXTERNAL, invite_researcher, is_external, revoke_token
 from aar.campaign.views import get_researcher, list_researchers, working_researcher_ids
 from aar.errors import Conflict, Forbidden, NotFound, UsageError

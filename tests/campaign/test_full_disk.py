@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.runtime.service_restarts import FaultBuffer
+from aar.campaign.controller.service_restarts import FaultBuffer
 from aar.errors import AarError, DatabaseError, SandboxError, find_disk_full, is_disk_full, is_transient
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases

@@ -16,16 +16,13 @@ from typing import Any
 import pytest
 
 import aar.problems.toy
-from aar.campaign.control import controller_lock
-from aar.campaign.control.control_requests import request_command
-from aar.campaign.controller import control_loop, controller
+from aar.campaign import controller_lock
+from aar.campaign.controller import control_loop, controller, service_restarts
 from aar.campaign.controller.controller import RunningCampaign
-from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.lifecycle import CampaignEnding, create_campaign
 from aar.campaign.preflight import run_preflight
-from aar.campaign.runtime import service_restarts
-from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.spec import CampaignSpec, load_spec
+from aar.campaign.steering import request_command
 from aar.campaign.views import get_campaign, list_researchers
 from aar.cli import campaign_process
 from aar.cli.campaign_process import run_campaign

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from aar.campaign.lifecycle.ending import ending_of_outcomes
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.lifecycle import ending_of_outcomes
+from aar.campaign.spec import load_spec
 from aar.errors import SpecError
 from aar.researcher.context import ResearcherOutcome
 from aar.testing.fake_messages_api import (

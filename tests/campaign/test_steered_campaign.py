@@ -9,14 +9,11 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.steering import change_limits, send_command
 from aar.campaign.controller.controller import RunningCampaign
-from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.lifecycle import CampaignEnding, create_campaign
 from aar.campaign.preflight import run_preflight
-from aar.campaign.researchers.add_researchers import add_researchers
-from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import load_spec, override_stored_spec
+from aar.campaign.spec import CampaignSpec, load_spec, override_stored_spec
+from aar.campaign.steering import add_researchers, change_limits, send_command
 from aar.campaign.views import list_researchers
 from aar.cli.campaign_process import run_campaign
 from aar.events import MessageAdded

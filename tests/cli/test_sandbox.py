@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.control.controller_lock import controller_id
+from aar.campaign.controller_lock import controller_id
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import SandboxSpec
 from aar.store.column_types import now

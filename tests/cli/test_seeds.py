@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aar.campaign.directions import load_directions
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.spec import load_spec
 from aar.families import FAMILIES
 from aar.settings import get_settings
 

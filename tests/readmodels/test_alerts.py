@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.campaign.control.controller_identity import controller_id
+from aar.campaign.controller_lock import controller_id
 from aar.campaign.views import get_campaign
 from aar.readmodels.alerts import list_alerts
 from aar.redteam.campaign_rows import add_campaign

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from aar.auth.tokens import operator_token
-from aar.campaign.costs.cost_estimate import estimate_cost
-from aar.campaign.lifecycle.background_start import draft_spec
+from aar.campaign.costs import estimate_cost
+from aar.campaign.lifecycle import draft_spec
 from aar.campaign.preflight import make_price_book
 from aar.campaign.presets import list_presets, load_preset
-from aar.campaign.spec_loader import spec_from_fields
+from aar.campaign.spec import spec_from_fields
 from aar.campaign.views import get_campaign
 from aar.settings import Settings
 from aar.store import open_database

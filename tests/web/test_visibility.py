@@ -31,7 +31,7 @@ from aar.events import (
     ToolStarted,
     TurnReceived,
 )
-from aar.events.base import Event
+from aar.events.campaign import Event
 from aar.scoring.visibility import EVENT_FIELDS, VISIBLE_DATA, Audience, RestrictedData
 from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append_event, latest_event_id

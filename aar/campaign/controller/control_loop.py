@@ -6,23 +6,33 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.control import controller_lock
-from aar.campaign.control.controller_lock import ControlRequest, count_pending_requests, take_requests
-from aar.campaign.costs.limit_alerts import LimitMonitor
-from aar.campaign.diversity.entropy import DiversityHistory, log_low_diversity, read_diversity_history, record_diversity
-from aar.campaign.diversity.vendi_score import VendiMonitor
-from aar.campaign.lifecycle.ending import StopSignal
-from aar.campaign.run_timer import RunTimer
-from aar.campaign.runtime.incident_buffer import IncidentBuffer
-from aar.campaign.runtime.service_restarts import FaultBuffer
+from aar.budget.ledger import Ledger
+from aar.budget.limit_checks import CAMPAIGN, LimitUsage
+from aar.campaign import controller_lock
+from aar.campaign.controller.service_restarts import FaultBuffer, IncidentBuffer
+from aar.campaign.controller_lock import ControlRequest, count_pending_requests, take_requests
+from aar.campaign.costs import forecast_budget
+from aar.campaign.diversity import (
+    DiversityHistory,
+    VendiMonitor,
+    log_low_diversity,
+    read_diversity_history,
+    record_diversity,
+)
+from aar.campaign.lifecycle import StopSignal
+from aar.campaign.running_time import RunTimer
 from aar.campaign.views import working_researcher_ids
 from aar.errors import Conflict
+from aar.events import LimitNear
 from aar.store.database import Database
 from aar.store.event_log import append_event
+from aar.store.models import Control, EventRecord, Submission
 
 TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 3.0
@@ -166,3 +176,139 @@ async def log_faults(database: Database, campaign_id: str, faults: FaultBuffer) 
             append_event(session, campaign_id, each)
 
     await database.write(write)
+
+
+_COMMANDS = ("pause", "stop")
+
+
+async def wait_for_early_stop(database: Database, campaign_id: str, stop: StopSignal) -> None:
+    """Return once the campaign is to end before it is ready.
+
+    Cancel this when it is ready.
+
+    A stop with unscored submissions is only noted: they are scored first, which needs a complete preparation.
+    """
+    noted = False
+    while stop.ending is None or noted:
+        if await database.read(lambda session: _pending(session, campaign_id)):
+            for request in await database.write(lambda session: take_requests(session, campaign_id, _COMMANDS)):
+                apply_stop_request(request, stop)
+        if stop.ending is not None:
+            noted = await database.read(lambda session: _has_submissions(session, campaign_id))
+            if stop.ending.state == "paused" or not noted:
+                return
+        await asyncio.sleep(TICK_SECONDS)
+
+
+def _pending(session: Session, campaign_id: str) -> bool:
+    query = select(Control.id).where(
+        Control.campaign_id == campaign_id, Control.handled_at.is_(None), Control.command.in_(_COMMANDS)
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+def _has_submissions(session: Session, campaign_id: str) -> bool:
+    query = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
+    return bool(session.scalar(query))
+
+
+ALERT_PERCENTS = (50, 80, 95)
+"""Percentages of a limit at which an alert is logged, once each."""
+SOFT_LANDING_SHARE = Decimal("0.9")
+"""Share of a limit at which researchers are asked to write up."""
+_LANDING_SECONDS = 90.0
+"""Seconds reserved for writing up in a short campaign, where a tenth of its hours would be less."""
+_RATES = frozenset({"usd_per_agent_hour"})
+"""Limits that free themselves; researchers wait for them instead of writing up."""
+
+
+class LimitMonitor:
+    """Checks the limits of one campaign.
+
+    Args:
+        ledger: of the campaign.
+        clock: its wall clock.
+    """
+
+    def __init__(self, db: Database, campaign_id: str, ledger: Ledger, clock: RunTimer) -> None:
+        self._db = db
+        self._campaign_id = campaign_id
+        self._ledger = ledger
+        self._clock = clock
+        self._told: set[tuple[str, int]] | None = None
+
+    async def check(self) -> None:
+        """Log each newly passed threshold of a campaign limit, once per campaign."""
+        if self._told is None:
+            self._told = await self._db.read(lambda session: _logged_alerts(session, self._campaign_id))
+        for standing in await self._limit_usages(None):
+            percent = _percent(standing)
+            passed = [
+                alert for alert in ALERT_PERCENTS if percent >= alert and (standing.limit, alert) not in self._told
+            ]
+            if passed:
+                self._told |= {(standing.limit, alert) for alert in passed}
+                await self._db.write(partial(self._log_alert, standing=standing, percent=passed[-1]))
+
+    async def approaching_limit(self, researcher_id: str) -> str | None:
+        """Return a text about the limit that a researcher will soon reach.
+
+        It is None if there is room.
+        """
+        near = [
+            standing
+            for standing in await self._limit_usages(researcher_id)
+            if standing.limit not in _RATES and _needs_soft_landing(standing)
+        ]
+        return "; ".join(_describe_limit(standing) for standing in near) or None
+
+    async def _limit_usages(self, researcher_id: str | None) -> list[LimitUsage]:
+        found = await self._ledger.limit_usages(researcher_id)
+        if self._clock.limit_hours is not None:
+            found.append(
+                LimitUsage(
+                    CAMPAIGN, "hours", Decimal(str(self._clock.limit_hours)), Decimal(str(self._clock.seconds / 3600))
+                )
+            )
+        return found
+
+    def _log_alert(self, session: Session, standing: LimitUsage, percent: int) -> None:
+        ahead = forecast_budget(session, self._campaign_id, self._ledger.limits)
+        near = LimitNear(
+            limit=standing.limit,
+            percent=percent,
+            ceiling=standing.ceiling,
+            committed=round(standing.committed, 6),
+            hours_left=None if ahead.hours_left is None else round(ahead.hours_left, 2),
+        )
+        append_event(session, self._campaign_id, near)
+
+
+def _logged_alerts(session: Session, campaign_id: str) -> set[tuple[str, int]]:
+    payloads = session.scalars(
+        select(EventRecord.payload).where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "limit_near")
+    )
+    return {
+        (payload["limit"], alert) for payload in payloads for alert in ALERT_PERCENTS if alert <= payload["percent"]
+    }
+
+
+def _percent(standing: LimitUsage) -> Decimal:
+    return 100 * standing.committed / standing.ceiling if standing.ceiling else Decimal(100)
+
+
+def _needs_soft_landing(standing: LimitUsage) -> bool:
+    if standing.limit == "hours":
+        kept = max(
+            (1 - SOFT_LANDING_SHARE) * standing.ceiling,
+            min(Decimal(str(_LANDING_SECONDS / 3600)), standing.ceiling / 4),
+        )
+        return standing.left <= kept
+    return _percent(standing) >= 100 * SOFT_LANDING_SHARE
+
+
+def _describe_limit(standing: LimitUsage) -> str:
+    if standing.limit == "hours":
+        return f"{float(standing.left) * 60:.0f} minutes of the campaign are left"
+    whose = "of the campaign" if standing.scope == CAMPAIGN else "of yours"
+    return f"{_percent(standing):.0f} % of the limit {standing.limit} {whose} is spent or reserved"

@@ -13,17 +13,16 @@ from typing import Any
 import structlog
 from sqlalchemy import select
 
-from aar.campaign.control import controller_lock
-from aar.campaign.control.heartbeat import Heartbeat
-from aar.campaign.controller.control_loop import TICK_SECONDS, ControlLoop, log_faults
-from aar.campaign.controller.early_requests import wait_for_early_stop
-from aar.campaign.lifecycle.ending import CampaignEnding, StopSignal, ending_of_outcomes
+from aar.campaign import controller_lock
+from aar.campaign.controller.control_loop import TICK_SECONDS, ControlLoop, log_faults, wait_for_early_stop
+from aar.campaign.controller.orphan_cleanup import remove_campaign_sandboxes, remove_orphan_sandboxes
+from aar.campaign.controller.researcher_pool import ResearcherPool
+from aar.campaign.controller.runtime import CampaignRuntime, open_runtime
+from aar.campaign.controller.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write, run_with_restarts
+from aar.campaign.controller_lock import Heartbeat
+from aar.campaign.lifecycle import CampaignEnding, StopSignal, ending_of_outcomes
 from aar.campaign.preflight import CampaignPlan
-from aar.campaign.researchers.researcher_pool import ResearcherPool
-from aar.campaign.run_timer import RunTimer, read_seconds_run
-from aar.campaign.runtime.campaign_runtime import CampaignRuntime, open_runtime
-from aar.campaign.runtime.orphan_cleanup import remove_campaign_sandboxes, remove_orphan_sandboxes
-from aar.campaign.runtime.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write, run_with_restarts
+from aar.campaign.running_time import RunTimer, read_seconds_run
 from aar.concurrency import best_effort, log_failure
 from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable, find_disk_full
 from aar.forum.mirror.forum_mirror import ForumMirror

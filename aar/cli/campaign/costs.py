@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, Totals, read_totals
-from aar.campaign.costs.forecast import Forecast, forecast_budget
+from aar.campaign.costs import Forecast, forecast_budget
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.cli.campaign_options import LATEST, CampaignId
 from aar.cli.context import open_context

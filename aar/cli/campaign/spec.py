@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from aar.campaign.directions import assign_directions, load_directions
-from aar.campaign.model_assignment import assign_models
-from aar.campaign.preflight import make_price_book
-from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.preflight import assign_models, make_price_book
+from aar.campaign.spec import CampaignSpec, load_spec
 from aar.cli.error_handling import CommandGroup
 from aar.cli.options import JsonFlag
 from aar.cli.output.formatting import format_limits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aar.campaign.run_timer import read_seconds_run
+from aar.campaign.running_time import read_seconds_run
 from aar.cli.campaign_options import LATEST, CampaignId
 from aar.cli.context import open_context
 from aar.cli.options import DatabaseOption, JsonFlag

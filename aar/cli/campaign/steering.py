@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aar.campaign.control.steering import CommandReceipt, change_limits, send_command
+from aar.campaign.steering import CommandReceipt, change_limits, send_command
 from aar.cli.author_name import author_name
 from aar.cli.campaign_options import LATEST, CampaignId, CampaignOption
 from aar.cli.context import open_context

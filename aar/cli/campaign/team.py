@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aar.campaign.researchers.add_researchers import add_researchers
+from aar.campaign.steering import add_researchers
 from aar.cli.author_name import author_name
 from aar.cli.campaign.steering import AuthorOption, Reason, send_request
 from aar.cli.campaign_options import LATEST, CampaignOption

@@ -14,10 +14,9 @@ import sys
 from typing import IO
 
 from aar.auth.sessions import LoginLinks
-from aar.campaign.runtime.child_process import exit_with_parent
-from aar.campaign.runtime.file_descriptors import raise_open_file_limit
 from aar.cli.context import open_context
 from aar.cli.output.log_setup import configure_logging
+from aar.processes import exit_with_parent, raise_open_file_limit
 from aar.web.app import create_app
 from aar.web.server import serve_app
 

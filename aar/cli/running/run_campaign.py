@@ -13,13 +13,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from aar.auth.sessions import LoginLinks
-from aar.campaign.control.controller_lock import reserve_campaign
 from aar.campaign.controller.controller import CampaignCompanion
-from aar.campaign.lifecycle.creation import create_campaign
-from aar.campaign.lifecycle.ending import CampaignEnding
-from aar.campaign.lifecycle.resume import save_changed_spec
+from aar.campaign.controller_lock import reserve_campaign
+from aar.campaign.lifecycle import CampaignEnding, create_campaign, save_changed_spec
 from aar.campaign.preflight import CampaignPlan, run_preflight
-from aar.campaign.runtime.file_descriptors import raise_open_file_limit
 from aar.campaign.spec import CampaignSpec
 from aar.cli.author_name import login_line, login_name
 from aar.cli.campaign_process import report_path, run_campaign
@@ -30,6 +27,7 @@ from aar.cli.running.event_lines import plain_view
 from aar.cli.running.page_process import serve_pages
 from aar.cli.running.start_summary import confirm_spending, print_end_summary, print_start_summary
 from aar.cli.views.live import live_view
+from aar.processes import raise_open_file_limit
 from aar.settings import get_settings
 from aar.web.listen_address import bind_listener, page_address
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from aar.campaign.control.heartbeat import hold_campaign
-from aar.campaign.lifecycle.resume import read_changed_spec
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.controller_lock import hold_campaign
+from aar.campaign.lifecycle import read_changed_spec
+from aar.campaign.spec import load_spec
 from aar.cli.campaign.steering import ResearcherOption, parse_limits, send_request
 from aar.cli.campaign_options import LATEST, CampaignId
 from aar.cli.context import open_context

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from aar.budget.totals import read_totals
-from aar.campaign.lifecycle.ending import CampaignEnding
+from aar.campaign.lifecycle import CampaignEnding
 from aar.campaign.preflight import CampaignPlan
 from aar.cli.output.formatting import clean_line, format_count, format_duration, format_limits, format_money
 from aar.cli.output.printing import make_console, to_json_value

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.submission_decisions import (
+from aar.campaign.submission_decisions import (
     SubmissionDecision,
     confirm_submission,
     disqualify_submission,

@@ -14,7 +14,7 @@ import anyio.to_thread
 from rich.live import Live
 
 from aar.campaign.controller.controller import RunningCampaign
-from aar.campaign.run_timer import read_seconds_run
+from aar.campaign.running_time import read_seconds_run
 from aar.cli.output.formatting import clean_line
 from aar.cli.output.printing import make_console
 from aar.cli.output.streams import detach_terminal

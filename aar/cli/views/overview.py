@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import Totals, read_totals
-from aar.campaign.diversity.entropy import current_families, latest_vendi_score, shannon_bits
+from aar.campaign.diversity import current_families, latest_vendi_score, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.cli.output.formatting import format_hourly_rate
 from aar.cli.output.printing import to_json_value

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import Totals, read_totals
-from aar.campaign.control.controller_lock import ControllerState
-from aar.campaign.costs.forecast import forecast_budget
+from aar.campaign.controller_lock import ControllerState
+from aar.campaign.costs import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.readmodels.chart_data import diversity_table, score_table
 from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, is_offline, model_label

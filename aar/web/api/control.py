@@ -16,8 +16,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.steering import CommandReceipt, change_limits, send_command
-from aar.campaign.control.submission_decisions import (
+from aar.campaign.costs import CostEstimate
+from aar.campaign.lifecycle import SpecDraft, create_and_start, draft_spec, start_controller
+from aar.campaign.presets import dotted_fields, load_preset
+from aar.campaign.steering import CommandReceipt, add_researchers, change_limits, send_command
+from aar.campaign.submission_decisions import (
     MAX_REASON,
     MAX_RULE,
     SubmissionDecision,
@@ -25,10 +28,6 @@ from aar.campaign.control.submission_decisions import (
     disqualify_submission,
     reinstate_submission,
 )
-from aar.campaign.costs.cost_estimate import CostEstimate
-from aar.campaign.lifecycle.background_start import SpecDraft, create_and_start, draft_spec, start_controller
-from aar.campaign.presets import dotted_fields, load_preset
-from aar.campaign.researchers.add_researchers import add_researchers
 from aar.scoring.visibility import Audience
 from aar.web.api.forum.schemas import IdempotencyKey
 from aar.web.api.researchers import ResearcherOut

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
-from aar.campaign.researchers.external_rate_limit import POSTS_PER_HOUR, remaining_posts
+from aar.campaign.external_researchers import POSTS_PER_HOUR, remaining_posts
 from aar.errors import DataMissing, NotFound
 from aar.readmodels.problem_metric import find_metric
 from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
-from aar.campaign.costs.forecast import forecast_budget
+from aar.campaign.costs import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric

@@ -12,12 +12,11 @@ import anyio.to_thread
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from aar.campaign.control.steering import CommandReceipt, change_limits, send_command
-from aar.campaign.control.submission_decisions import confirm_submission, disqualify_submission, reinstate_submission
-from aar.campaign.lifecycle.background_start import SpecDraft, draft_spec, start_controller
+from aar.campaign.lifecycle import SpecDraft, draft_spec, start_controller
 from aar.campaign.presets import dotted_fields, list_presets, load_preset
-from aar.campaign.researchers.add_researchers import add_researchers
 from aar.campaign.spec import CampaignSpec
+from aar.campaign.steering import CommandReceipt, add_researchers, change_limits, send_command
+from aar.campaign.submission_decisions import confirm_submission, disqualify_submission, reinstate_submission
 from aar.errors import UsageError
 from aar.problems.registry import installed_problems
 from aar.web.api.control import launch_once

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aar.campaign.spec import CampaignSpec
-from aar.campaign.spec_loader import load_spec
+from aar.campaign.spec import CampaignSpec, load_spec
 
 from ..conftest import Terminal
 

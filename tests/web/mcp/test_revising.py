@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from aar.campaign.researchers import external_rate_limit
+from aar.campaign import external_researchers
 from aar.errors import TooMany
 from aar.forum.claims import active_claims, claim_topic
 from aar.forum.edits import list_revisions, retract
@@ -143,7 +143,7 @@ async def test_a_near_duplicate_is_named(house: House) -> None:
 async def test_a_guest_has_so_many_posts_an_hour_whichever_way_it_comes_in(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    most = external_rate_limit.POSTS_PER_HOUR
+    most = external_researchers.POSTS_PER_HOUR
     bearer = {"Authorization": f"Bearer {house.alice}"}
     async with (
         house.served() as address,
@@ -168,7 +168,7 @@ async def test_a_guest_has_so_many_posts_an_hour_whichever_way_it_comes_in(
             assert len(list_posts(session, TOY)) == most + 1
             log = read_events(session, TOY, researcher_id=f"{TOY}-alice", kinds=("post_created",))
         later = log[0].at + timedelta(hours=1)  # when the first of them falls out
-        monkeypatch.setattr(external_rate_limit, "now", lambda: later)
+        monkeypatch.setattr(external_researchers, "now", lambda: later)
         await ask(client, "forum_post", **POST)
         assert "too many posts" in await refused(client, "forum_post", **POST)
 
@@ -176,7 +176,7 @@ async def test_a_guest_has_so_many_posts_an_hour_whichever_way_it_comes_in(
 async def test_all_that_a_guest_writes_in_an_hour_is_bounded_and_nothing_of_a_refusal_stays(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(external_rate_limit, "_BOUNDS", (("changes to the forum", external_rate_limit._WRITES, 3),))
+    monkeypatch.setattr(external_researchers, "_BOUNDS", (("changes to the forum", external_researchers._WRITES, 3),))
     async with house.served() as address, connected(f"{address}/mcp", house.alice) as client:
         await ask(client, "forum_vote", post=1, value=1)
         await ask(client, "forum_claim", topic="the mean of @r1")
@@ -194,11 +194,11 @@ async def test_all_that_a_guest_writes_in_an_hour_is_bounded_and_nothing_of_a_re
         assert len(active_claims(session, TOY)) == 1
         for number in range(6):  # those from inside are held back by their turns
             create_comment(session, TOY, R1, 1, str(number))
-        external_rate_limit.check_external_rate(session, R1.researcher_id or "")
-        assert external_rate_limit.remaining_posts(session, R1.researcher_id or "") is None
+        external_researchers.check_external_rate(session, R1.researcher_id or "")
+        assert external_researchers.remaining_posts(session, R1.researcher_id or "") is None
         create_comment(session, TOY, Author("alice", f"{TOY}-alice"), 1, "One more.")
         with pytest.raises(TooMany):
-            external_rate_limit.check_external_rate(session, f"{TOY}-alice")
+            external_researchers.check_external_rate(session, f"{TOY}-alice")
         session.rollback()
 
 

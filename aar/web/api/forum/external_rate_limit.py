@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.researchers.external_rate_limit import check_external_rate
+from aar.campaign.external_researchers import check_external_rate
 from aar.web.authentication import Identity, ResearcherIdentity
 
 T = TypeVar("T")

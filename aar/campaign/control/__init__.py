@@ -1,1 +1,0 @@
-"""Controls a campaign from any process: control requests, messages, decisions, and the controller's lock."""

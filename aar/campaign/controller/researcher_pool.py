@@ -1,0 +1,272 @@
+"""The team of one campaign: starts its researchers and applies requests to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from aar.campaign.controller.runtime import CampaignRuntime
+from aar.campaign.controller.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write
+from aar.campaign.controller.supervisor import ResearcherSupervisor
+from aar.campaign.controller_lock import ControlRequest
+from aar.campaign.external_researchers import is_external
+from aar.campaign.lifecycle import StopSignal
+from aar.campaign.running_time import RunTimer
+from aar.campaign.spec import override_stored_spec
+from aar.campaign.steering import NO_COMMAND, DesiredState, read_desired_states
+from aar.campaign.views import ResearcherView, list_researchers
+from aar.errors import Conflict
+from aar.events import ResearcherStateChanged
+from aar.researcher.context import ResearcherOutcome
+from aar.store.event_log import append_event
+from aar.store.models import Campaign, Researcher
+
+_LATE = "the team ended before it could start"
+
+
+class ResearcherPool:
+    """Runs the team, and applies changes.
+
+    Args:
+        workshop: of the campaign.
+        clock: its wall clock, whose limit may change.
+    """
+
+    def __init__(self, workshop: CampaignRuntime, clock: RunTimer) -> None:
+        self._runtime = workshop
+        self._db = workshop.plan.database
+        self._clock = clock
+        self._team = TeamReconciler(self._roster, self._begin, self._settle, workshop.stop, workshop.faults)
+        workshop.gateways.on_recovery(self._team.service_recovered)
+
+    async def run(self) -> list[ResearcherOutcome]:
+        """Run the team to its end.
+
+        Return the outcomes of researchers that stopped by themselves.
+        """
+        return await self._team.run()
+
+    async def apply_request(self, request: ControlRequest) -> None:
+        """Apply a control request (limits, new researcher, pause).
+
+        Messages need no action; researchers read them from the log.
+        """
+        if request.command == "limits":
+            await self._take_limits()
+        if self._team.closed:
+            await self._db.write(self._reject_late)
+        elif request.command == "limits":
+            self._team.limits_changed()
+        else:
+            self._team.notify_change()
+
+    async def _take_limits(self) -> None:
+        campaign_id = self._runtime.campaign_id
+        spec = await self._db.read(lambda session: session.get_one(Campaign, campaign_id).spec)
+        limits = override_stored_spec(spec, {}).limits
+        await self._runtime.ledger.change_limits(limits)
+        self._clock.change_limit(limits.hours)
+
+    async def _roster(self) -> list[TeamMember]:
+        def read(session: Session) -> list[TeamMember]:
+            wished = read_desired_states(session, self._runtime.campaign_id)
+            views = list_researchers(session, self._runtime.campaign_id)
+            return [TeamMember(view, wished.get(view.id, NO_COMMAND)) for view in views if not is_external(view.model)]
+
+        return await self._db.read(read)
+
+    def _begin(self, view: ResearcherView, signal: ResearcherSignal) -> Coroutine[Any, Any, ResearcherOutcome]:
+        return ResearcherSupervisor(self._runtime, view, signal).run()
+
+    async def _settle(self, member: TeamMember) -> None:
+        state = "finished" if member.desired.is_ended else "paused"
+
+        def write(session: Session) -> None:
+            _stop_researcher(session, session.get_one(Researcher, member.view.id), state, member.desired.cause)
+
+        if (member.view.state, member.view.cause) != (state, member.desired.cause):
+            await self._db.write(write)
+
+    def _reject_late(self, session: Session) -> None:
+        for view in list_researchers(session, self._runtime.campaign_id):
+            if view.state == "created":
+                _stop_researcher(session, session.get_one(Researcher, view.id), "finished", _LATE)
+
+
+def _stop_researcher(session: Session, researcher: Researcher, state: str, cause: str) -> None:
+    append_event(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher.id)
+    researcher.state, researcher.cause, researcher.doing = state, cause, ""
+
+
+GRACE_SECONDS = 20.0
+"""Seconds that a researcher may take to end its turn once requested; then its sandbox's commands are abandoned."""
+
+
+@dataclass(slots=True)
+class ResearcherSignal:
+    """Requests the end of one researcher.
+
+    ``desired`` is the command, None when the campaign ends.
+    """
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    desired: DesiredState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TeamMember:
+    """A researcher of the team, and the newest command for it."""
+
+    view: ResearcherView
+    desired: DesiredState = NO_COMMAND
+
+
+@dataclass(frozen=True, slots=True)
+class _RunningResearcher:
+    signal: ResearcherSignal
+    task: asyncio.Task[ResearcherOutcome]
+
+
+class TeamReconciler:
+    """Reconciles the running researchers with the desired states in the database.
+
+    Args:
+        roster: the current team in the database.
+        begin: starts a researcher.
+        settle: records that a stopped researcher is in its desired state.
+        stop: the campaign's stop signal.
+        faults: receives errors while the database is out of reach.
+    """
+
+    def __init__(
+        self,
+        roster: Callable[[], Awaitable[Sequence[TeamMember]]],
+        begin: Callable[[ResearcherView, ResearcherSignal], Coroutine[Any, Any, ResearcherOutcome]],
+        settle: Callable[[TeamMember], Awaitable[None]],
+        stop: StopSignal,
+        faults: FaultBuffer | None = None,
+    ) -> None:
+        self._faults = FaultBuffer() if faults is None else faults
+        self._roster = roster
+        self._begin = begin
+        self._settle = settle
+        self._stop = stop
+        self._changed = asyncio.Event()
+        self._running: dict[str, _RunningResearcher] = {}
+        self._held: set[str] = set()
+        self._outcomes: dict[str, ResearcherOutcome] = {}
+        self._command_at_start: dict[str, int] = {}
+        self.closed = False
+        """True once the team has ended; no researcher joins it any more."""
+
+    def notify_change(self) -> None:
+        """Note that the roster or a desired state changed."""
+        self._changed.set()
+
+    def limits_changed(self) -> None:
+        """Let researchers that stopped because of a limit try again."""
+        self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "limit"}
+        self._changed.set()
+
+    def service_recovered(self) -> None:
+        """Let researchers that stopped because of their provider try again."""
+        if any(each.reason == "away" for each in self._outcomes.values()):
+            self._outcomes = {name: each for name, each in self._outcomes.items() if each.reason != "away"}
+            self._changed.set()
+
+    async def run(self) -> list[ResearcherOutcome]:
+        """Run until all researchers stopped or the campaign ends.
+
+        It does not end by itself while an operator has paused a researcher.
+
+        Returns:
+            The outcomes of those that came to an end by themselves.
+        """
+        asked = asyncio.create_task(self._stop.event.wait())
+        try:
+            while not self._stop.event.is_set():
+                self._changed.clear()
+                await retry_write("roster", self._reconcile, self._faults, seconds=MAX_FAILING_SECONDS)
+                if not self._running and not self._held:
+                    break
+                await self._wait_for_change(asked)
+            for life in self._running.values():
+                life.signal.event.set()
+            if self._running:
+                await asyncio.wait([life.task for life in self._running.values()], timeout=GRACE_SECONDS)
+                self._collect_ended()
+        finally:
+            self.closed = True
+            asked.cancel()
+            left = [life.task for life in self._running.values()]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, asked, return_exceptions=True)
+        return list(self._outcomes.values())
+
+    async def _wait_for_change(self, asked: asyncio.Task[Any]) -> None:
+        """Wait until a researcher ends, the database changes, or the campaign is to end."""
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            tasks = [life.task for life in self._running.values()]
+            await asyncio.wait([*tasks, asked, changed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+        self._collect_ended()
+
+    async def _reconcile(self) -> None:
+        self._held = set()
+        for member in await self._roster():
+            life, wish = self._running.get(member.view.id), member.desired
+            if life is not None:
+                if (wish.is_ended or wish.is_paused) and (life.signal.desired is None or wish.is_ended):
+                    self._signal_end(life, wish)
+            elif member.view.state == "finished":
+                continue
+            elif wish.is_ended or wish.is_paused:
+                self._outcomes.pop(member.view.id, None)
+                await self._settle(member)
+                if wish.is_paused:
+                    self._held.add(member.view.id)
+            elif member.view.id not in self._outcomes or wish.id > self._command_at_start.get(member.view.id, 0):
+                self._outcomes.pop(member.view.id, None)
+                signal = ResearcherSignal()
+                self._running[member.view.id] = _RunningResearcher(
+                    signal, asyncio.create_task(self._begin(member.view, signal))
+                )
+                self._command_at_start[member.view.id] = wish.id
+
+    def _signal_end(self, life: _RunningResearcher, wish: DesiredState) -> None:
+        life.signal.desired = wish
+        if not life.signal.event.is_set():
+            life.signal.event.set()
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, life.task.cancel)
+
+    def _collect_ended(self) -> None:
+        """Collect the researchers that ended.
+
+        One that raised an error failed; the others go on.
+
+        Raises:
+            Conflict: another controller has the researcher's sandbox.
+        """
+        for name, life in list(self._running.items()):
+            if life.task.done():
+                del self._running[name]
+                if not life.task.cancelled():
+                    outcome = _outcome(life.task)
+                    if life.signal.desired is None or outcome.reason != "paused":
+                        self._outcomes[name] = outcome
+
+
+def _outcome(ended: asyncio.Task[ResearcherOutcome]) -> ResearcherOutcome:
+    error = ended.exception()
+    if error is None:
+        return ended.result()
+    if isinstance(error, Conflict) or not isinstance(error, Exception):
+        raise error
+    return ResearcherOutcome("failed", f"{type(error).__name__}: {error}")

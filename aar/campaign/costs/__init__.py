@@ -1,1 +1,0 @@
-"""Estimates, forecasts and meters the costs of a campaign."""

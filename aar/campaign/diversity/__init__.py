@@ -1,1 +1,0 @@
-"""Measures the diversity of the researchers' ideas."""

@@ -1,1 +1,0 @@
-"""Creates, starts, resumes and ends campaigns."""

@@ -1,1 +1,0 @@
-"""Runs the researchers of a campaign and adds new ones."""

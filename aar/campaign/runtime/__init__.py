@@ -1,1 +1,0 @@
-"""Provides the shared services of a running campaign, and restarts those that die."""
