@@ -1,8 +1,11 @@
-"""Processes of this host: their identity, their end with a parent, their open files."""
+"""Processes of this host, identified so that a reused pid is never confused, and their open files.
+
+A child process ends with its parent, even if that is killed. A few descriptors are reserved for the moment when none is
+left.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
@@ -13,6 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+_MOST_FILES = 65536
+"""A higher limit is of no use, and code that walks over all descriptors becomes slow."""
+_RESERVED_FILES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ def kill_bwrap_processes(path: Path) -> None:
 
 def kill_family(pid: int) -> None:
     """Kill a process and its descendants, and wait for the end of its children."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGSTOP)  # so that it gets no more of them
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
@@ -103,7 +110,7 @@ def kill_family(pid: int) -> None:
         kill_family(each)
         if (child := HostProcess.of(each)) is not None:
             child.kill()
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -142,18 +149,13 @@ def _wait(descriptor: int) -> None:
     os._exit(1)
 
 
-_MOST = 65536
-"""A higher limit is of no use, and code that walks over all descriptors becomes slow."""
-_KEPT = 16
-
-
 def raise_open_file_limit() -> int:
     """Raise the soft limit of open files to the hard one.
 
     Return the limit in force.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -163,13 +165,13 @@ def raise_open_file_limit() -> int:
 def open_file_limit() -> int:
     """Return how many files this process may have open."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return _MOST if soft == resource.RLIM_INFINITY else soft
+    return _MOST_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 class DescriptorReserve:
     """Reserved descriptors, to be released when no others are left."""
 
-    def __init__(self, count: int = _KEPT) -> None:
+    def __init__(self, count: int = _RESERVED_FILES) -> None:
         self._count = count
         self._held: list[int] = []
 

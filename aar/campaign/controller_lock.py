@@ -1,4 +1,8 @@
-"""The controller's lock and heartbeat: exactly one process runs a campaign at a time."""
+"""The one place that knows which process runs a campaign: its lock, its heartbeat, and the requests to it.
+
+Exactly one process runs a campaign at a time. Its heartbeat comes from a thread of its own, which neither a slow start
+nor a busy loop stops.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,8 @@ from aar.store.database import Database
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Campaign, Control, Researcher
 
+log = structlog.get_logger(__name__)
+
 RESUMABLE_STATES = ("created", "running", "paused", "failed")
 """States in which a controller may start or resume a campaign. The cause of a failed one may have been fixed meanwhile.
 """
@@ -33,6 +39,8 @@ CampaignCommand = Literal["pause", "stop"]
 ControllerState = Literal["alive", "lost", "none"]
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)
 """A controller without a heartbeat for this long counts as dead."""
+_HEARTBEAT_SECONDS = 3.0
+_STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +255,6 @@ def is_dead_on_this_host(controller: str) -> bool:
     """
     host, pid, started = controller.rsplit(":", 2)
     return host == socket.gethostname() and not HostProcess(int(pid), int(started)).alive()
-
-
-log = structlog.get_logger(__name__)
-
-_HEARTBEAT_SECONDS = 3.0
-_STOP_SECONDS = 30.0
 
 
 class Heartbeat:

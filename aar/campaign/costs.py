@@ -1,4 +1,9 @@
-"""Estimates a campaign's cost before it starts, and forecasts when its budget will be spent."""
+"""Estimates a campaign's cost before it starts, and forecasts when its budget will be spent.
+
+The expectation is a rule of thumb, not a promise: ``TURNS_PER_HOUR`` turns an agent-hour of ``TYPICAL_TURN`` each,
+priced as the ledger prices them, plus the sandboxes' cores. A researcher that waits for long jobs takes less; the
+public study paid $22 an agent-hour, GPUs included. A forecast takes the team's recent rate.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,9 @@ TURNS_PER_HOUR = 120
 TYPICAL_TURN = Usage(input_tokens=500, cache_write_5m_tokens=4_000, cache_read_tokens=60_000, output_tokens=2_000)
 """A turn in a conversation at two thirds of its usual size, with its earlier turns read from the cache."""
 _CENT = Decimal("0.01")
+_WINDOW_HOURS = 1.0
+_LEAST_HOURS = 1 / 60
+"""Before a minute of running there is no useful rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,6 @@ def estimate_cost(spec: CampaignSpec, models: tuple[str, ...], prices: PriceBook
         rate.quantize(_CENT),
         team * hours,
     )
-
-
-_WINDOW_HOURS = 1.0
-_LEAST_HOURS = 1 / 60
-"""Before a minute of running there is no useful rate."""
 
 
 @dataclass(frozen=True, slots=True)

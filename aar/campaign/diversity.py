@@ -1,10 +1,16 @@
-"""Idea diversity as entropy: Shannon entropy over the team's idea families, in bits.
+"""Idea diversity: the entropy of the team's idea families, and the Vendi score of its newest texts.
 
-The public study measured idea collapse this way, over the families of the active researchers' ideas. A researcher
-counts with the first family of its newest labelled submission or post, and before that with its direction's family. An
-external researcher has no direction from the team, so it counts from its first labelled submission or post on. A failed
-researcher does not count. A finished one counts with its last idea, so that a campaign that ends does not look like one
-that collapses.
+The public study measured idea collapse by Shannon entropy, in bits, over the families of the active researchers' ideas.
+A researcher counts with the first family of its newest labelled submission or post, and before that with its
+direction's family. An external researcher has no direction from the team, so it counts from its first labelled
+submission or post on. A failed researcher does not count. A finished one counts with its last idea, so that a campaign
+that ends does not look like one that collapses.
+
+The Vendi score (Friedman and Dieng, 2023, "The Vendi Score", equation 1) is the exponential of the Shannon entropy of
+the eigenvalues of K/n, where K holds the similarities of n items: 1 when all are the same, n when none resembles
+another. It needs no labels, so it also sees researchers who work on one idea under different family names. Here an item
+is a researcher, its text the claim of its newest submission with its newest post, and similarity the cosine of TF-IDF
+vectors; words that all researchers use weigh little.
 """
 
 from __future__ import annotations
@@ -34,6 +40,9 @@ LOW_DIVERSITY_BITS = 1.0
 """Two ideas in equal shares. Below this, and below half of the campaign's highest, diversity is low."""
 LOW_DIVERSITY_MINUTES = 10.0
 """Minutes of running with low diversity before an alert."""
+_INTERVAL_SECONDS = 60.0
+_LONGEST = 20_000
+"""Characters of one researcher's text that are used."""
 
 
 def shannon_bits(families: Iterable[str]) -> float:
@@ -216,11 +225,6 @@ def log_low_diversity(session: Session, campaign_id: str, now: DiversityHistory 
     fell = DiversityFell(bits=bits, highest=highest, minutes=round(minutes, 1))
     append_event(session, campaign_id, fell)
     return fell
-
-
-_INTERVAL_SECONDS = 60.0
-_LONGEST = 20_000
-"""Characters of one researcher's text that are used."""
 
 
 def vendi_score(texts: Sequence[str]) -> float:

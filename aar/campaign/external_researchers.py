@@ -2,6 +2,10 @@
 
 They have no sandbox, conversation or costs here. They read and write the forum and submit methods like the others.
 Their submissions count against the same limits and are scored in the same clean room.
+
+Their forum writes per hour are limited. A campaign's own researchers are slowed by their turns, which cost money. An
+external program could fill the forum in minutes, and the team reads all of it. The count is from the event log, so it
+holds over every interface and over restarts.
 """
 
 from __future__ import annotations
@@ -31,6 +35,13 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 _TAKEN = re.compile(r"r[0-9]+|human|operator|latest")
 _MAX_DIRECTION = 2000
 ENDED_STATES = ("finished", "failed")
+POSTS_PER_HOUR = 20
+"""More than any researcher of the public study wrote. Each post reaches the whole team."""
+WRITES_PER_HOUR = 120
+"""Writes of all kinds together: posts, comments, votes, edits, retractions and claims."""
+_HOUR = timedelta(hours=1)
+_WRITES = tuple(kind for kind in KINDS if kind != "researchers_mentioned")  # comes with a text
+_BOUNDS = (("posts", ("post_created",), POSTS_PER_HOUR), ("changes to the forum", _WRITES, WRITES_PER_HOUR))
 
 
 def invite_researcher(session: Session, campaign_id: str, name: str, direction: str = "") -> str:
@@ -111,15 +122,6 @@ def _add(session: Session, campaign_id: str, name: str, direction: str) -> Resea
     session.flush()
     append_event(session, campaign_id, ResearcherStarted(direction="outside", model=EXTERNAL), made.id)
     return made
-
-
-POSTS_PER_HOUR = 20
-"""More than any researcher of the public study wrote. Each post reaches the whole team."""
-WRITES_PER_HOUR = 120
-"""Writes of all kinds together: posts, comments, votes, edits, retractions and claims."""
-_HOUR = timedelta(hours=1)
-_WRITES = tuple(kind for kind in KINDS if kind != "researchers_mentioned")  # comes with a text
-_BOUNDS = (("posts", ("post_created",), POSTS_PER_HOUR), ("changes to the forum", _WRITES, WRITES_PER_HOUR))
 
 
 def check_external_rate(session: Session, researcher_id: str) -> None:

@@ -1,4 +1,9 @@
-"""Creates, starts, resumes and ends campaigns."""
+"""Creates, starts, resumes and ends campaigns.
+
+A controller that is started for the web is a process of its own, which outlives its parent. Requests from the web may
+do less than a person at the machine: only installed problems, no paths, no other servers for the models (they would
+receive the key), no other database.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +41,10 @@ from aar.store.models import Campaign, Researcher
 
 _ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _ID_LENGTH = 6
+_CHANGEABLE = ("limits.", "serve.", "scoring.parallel", "sandbox.backend")
+CONTROLLER_LOG = "controller.log"
+_REFUSED = ("database", "directions.file", "researchers.base_url", "researchers.region", "serve", "prices", "seed")
+_HERE = "(only at the machine itself: aar start)"
 
 
 def create_campaign(session: Session, plan: CampaignPlan) -> str:
@@ -76,9 +85,6 @@ def create_campaign(session: Session, plan: CampaignPlan) -> str:
     return campaign_id
 
 
-_CHANGEABLE = ("limits.", "serve.", "scoring.parallel", "sandbox.backend")
-
-
 def read_changed_spec(session: Session, campaign_id: str, overrides: Mapping[str, Any]) -> CampaignSpec:
     """Return the spec of an earlier campaign with overrides on top; write nothing yet.
 
@@ -109,11 +115,6 @@ def save_changed_spec(session: Session, campaign_id: str, overrides: Mapping[str
     spec = read_changed_spec(session, campaign_id, overrides)
     session.get_one(Campaign, campaign_id).spec = spec.model_dump(mode="json")
     return spec
-
-
-CONTROLLER_LOG = "controller.log"
-_REFUSED = ("database", "directions.file", "researchers.base_url", "researchers.region", "serve", "prices", "seed")
-_HERE = "(only at the machine itself: aar start)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Preflight checks: finds everything that can be wrong before anything is started or spent."""
+"""Preflight checks: finds everything that can be wrong before anything is started or spent.
+
+Among them is the model and the endpoint of each researcher.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ OFFLINE_MODEL = "offline-search"
 """The offline search baseline: no LLM; the model server of this package plays it."""
 CLAUDE_MODEL = "claude-sonnet-5-5"
 """The model of ``auto`` if there is a key."""
+_FREE_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +103,6 @@ def assign_models(spec: CampaignSpec, settings: Settings) -> ModelAssignment:
             "search baseline",
         )
     return ModelAssignment(tuple(models), named_all.fallback, providers, reviewer)
-
-
-_FREE_BYTES = 1024**3
 
 
 @dataclass(frozen=True, slots=True)

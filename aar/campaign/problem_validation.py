@@ -18,6 +18,7 @@ from aar.scoring.cleanroom.task_bundles import prepared_bundles
 from aar.workers.worker_pool import WorkerPool
 
 _SPLIT = 20_261
+_HALVES = ("public", "hidden")
 
 
 class ProblemValidator:
@@ -117,9 +118,6 @@ class ProblemValidator:
 
     async def _own(self) -> None:
         self.flaws += await call_plugin(self._problem, "validate")
-
-
-_HALVES = ("public", "hidden")
 
 
 def _why(result: BaselineResult) -> str:

@@ -1,4 +1,7 @@
-"""The campaign spec: its fields, and how a YAML file, overrides or a form's fields become one."""
+"""The campaign spec: the fields of a spec file and of ``aar start``, and how they are loaded.
+
+Errors name the field, its line, and the nearest known field.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Steers a live campaign: messages to researchers, pausing them, changing directions and limits.
+"""Steers a live campaign: messages, pauses, other directions and limits, more researchers.
 
 Every request is first written to the log and the rows, with its author and time. A running controller applies it within
-a second; one that starts later finds it.
+a second; one that starts later finds it. So does the spec of a larger team: it changes with the rows, before any new
+researcher starts. An operator pauses, resumes or ends one researcher by a command in the log.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ CHANGEABLE_LIMITS = (
 """Limits that may change during a campaign."""
 ALL_RESEARCHERS = "all"
 RESEARCHER_COMMANDS = ("pause", "resume", "stop", "remove")
+RESEARCHER_COMMAND = "researcher"
+"""The command of a request that concerns one researcher. Its desired state is in the log."""
+PAUSE, RESUME, STOP, REMOVE = "pause", "resume", "stop", "remove"
+_COMMANDS = (PAUSE, RESUME, STOP, REMOVE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +222,6 @@ def _receipt_text(view: ResearcherView | None, heard: bool) -> str:
     return "its first turn after it resumes" if resting else "its next turn"
 
 
-RESEARCHER_COMMAND = "researcher"
-"""The command of a request that concerns one researcher. Its desired state is in the log."""
-
-
 def enqueue_request(
     session: Session, campaign: Campaign, asked: ControlRequested, researcher_id: str | None = None
 ) -> bool:
@@ -261,10 +262,6 @@ def request_command(session: Session, campaign_id: str, command: str, argument: 
         return True
     apply_without_controller(campaign, command, argument, by)
     return False
-
-
-PAUSE, RESUME, STOP, REMOVE = "pause", "resume", "stop", "remove"
-_COMMANDS = (PAUSE, RESUME, STOP, REMOVE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The base class of all events."""
+"""The base class of all events; events of a campaign's life and its limits."""
 
 from __future__ import annotations
 

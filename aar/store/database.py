@@ -1,4 +1,4 @@
-"""The database: one engine, sessions for services, one writer at a time.
+"""The database: one engine, sessions for services, one writer at a time, errors that a person can act on.
 
 SQLite is the reason for the one writer.
 
@@ -35,6 +35,51 @@ BUSY_SECONDS = 15.0
 _ATTEMPTS = 6
 _BACKOFF_SECONDS = 0.01
 _POLL_SECONDS = 0.002
+# One for each worker thread that may read at once. A server counts them, so few stay open; a file does not, and
+# opening a connection to it costs more than most reads.
+_TO_A_SERVER = {"pool_size": 8, "max_overflow": 40}
+_TO_A_FILE = {"pool_size": 48, "max_overflow": 0}
+_WRITE = "Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+_SECRET_OPTIONS = ("password", "sslpassword")
+_OUT_OF_ORDER = {"25006", "25P03", "25P04"}
+"""PostgreSQL, as errors of another kind than the rest: it is read-only for a while (a change of servers, a full disk),
+or it ended a transaction that took too long."""
+_RETRYABLE = {"40P01", "40001"}  # PostgreSQL: deadlock detected, serialization failure
+_KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("is locked", "is busy", "lock timeout"),
+        "database {shown} is locked by another program",
+        "Close the program that holds it (a database browser?) and try again",
+    ),
+    (("is full", "no space left"), "disk full: cannot write to {shown}", "Free some space, then run `aar resume`"),
+    (
+        ("readonly", "read-only"),
+        "database {shown} is read-only",
+        "Make it writable: the file and its folder, or the server; or set AAR_HOME to a writable folder",
+    ),
+    (
+        ("not a database", "malformed"),
+        "{shown} is not a readable database",
+        "Restore it from a copy or choose another file",
+    ),
+    (
+        ("unable to open database file",),
+        "cannot open the database file of {shown}",
+        "Check that the path is a file in a folder you may write to",
+    ),
+    (("deadlock",), "database {shown}: two writers blocked each other", "Try again"),
+    (
+        ("does not exist",),
+        "database {shown}: {text}",
+        "Create it (createdb NAME, createuser NAME), or correct the URL",
+    ),
+    (
+        ("password", "authentication"),
+        "database {shown} refused the login: {text}",
+        "Check the user and password in the URL",
+    ),
+)
+_KEY = "aar.store.database"
 
 
 class Database:
@@ -175,16 +220,6 @@ class _Work(Generic[T]):
                 await anyio.sleep(_POLL_SECONDS)
 
 
-# One for each worker thread that may read at once. A server counts them, so few stay open; a file does not, and
-# opening a connection to it costs more than most reads.
-_TO_A_SERVER = {"pool_size": 8, "max_overflow": 40}
-_TO_A_FILE = {"pool_size": 48, "max_overflow": 0}
-
-
-_WRITE = "Write sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
-_SECRET_OPTIONS = ("password", "sslpassword")
-
-
 def make_engine(url: str, busy_seconds: float) -> Engine:
     """Create an engine for SQLite or PostgreSQL (psycopg 3).
 
@@ -307,47 +342,6 @@ def _begin_sqlite(connection: Any) -> None:
         raise OperationalError(begin, None, error) from error
 
 
-_OUT_OF_ORDER = {"25006", "25P03", "25P04"}
-"""PostgreSQL, as errors of another kind than the rest: it is read-only for a while (a change of servers, a full disk),
-or it ended a transaction that took too long."""
-_RETRYABLE = {"40P01", "40001"}  # PostgreSQL: deadlock detected, serialization failure
-
-_KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (
-        ("is locked", "is busy", "lock timeout"),
-        "database {shown} is locked by another program",
-        "Close the program that holds it (a database browser?) and try again",
-    ),
-    (("is full", "no space left"), "disk full: cannot write to {shown}", "Free some space, then run `aar resume`"),
-    (
-        ("readonly", "read-only"),
-        "database {shown} is read-only",
-        "Make it writable: the file and its folder, or the server; or set AAR_HOME to a writable folder",
-    ),
-    (
-        ("not a database", "malformed"),
-        "{shown} is not a readable database",
-        "Restore it from a copy or choose another file",
-    ),
-    (
-        ("unable to open database file",),
-        "cannot open the database file of {shown}",
-        "Check that the path is a file in a folder you may write to",
-    ),
-    (("deadlock",), "database {shown}: two writers blocked each other", "Try again"),
-    (
-        ("does not exist",),
-        "database {shown}: {text}",
-        "Create it (createdb NAME, createuser NAME), or correct the URL",
-    ),
-    (
-        ("password", "authentication"),
-        "database {shown} refused the login: {text}",
-        "Check the user and password in the URL",
-    ),
-)
-
-
 def is_retryable(error: DBAPIError) -> bool:
     """Return True if a transaction was rolled back only because of another one.
 
@@ -388,9 +382,6 @@ def translate_errors(shown: str) -> Iterator[None]:
         raise DatabaseError(
             f"cannot use the database {shown}: {text}", "Check the URL and that the server runs"
         ) from error
-
-
-_KEY = "aar.store.database"
 
 
 def on_commit(session: Session, then: Callable[[], None]) -> None:

@@ -1,4 +1,8 @@
-"""The controller's periodic loop: heartbeat, control requests, time limit, diversity measurement."""
+"""The controller's periodic loop: heartbeat, control requests, limits, diversity measurement.
+
+During preparation it only applies pauses and stops, at the first possible moment. Alerts say how far limits are used,
+and each researcher gets a notice near the end.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,15 @@ from aar.store.models import Control, EventRecord, Submission
 TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 3.0
 _TELL_SECONDS = 60.0
+_COMMANDS = ("pause", "stop")
+ALERT_PERCENTS = (50, 80, 95)
+"""Percentages of a limit at which an alert is logged, once each."""
+SOFT_LANDING_SHARE = Decimal("0.9")
+"""Share of a limit at which researchers are asked to write up."""
+_LANDING_SECONDS = 90.0
+"""Seconds reserved for writing up in a short campaign, where a tenth of its hours would be less."""
+_RATES = frozenset({"usd_per_agent_hour"})
+"""Limits that free themselves; researchers wait for them instead of writing up."""
 
 
 class ControlLoop:
@@ -178,9 +191,6 @@ async def log_faults(database: Database, campaign_id: str, faults: FaultBuffer) 
     await database.write(write)
 
 
-_COMMANDS = ("pause", "stop")
-
-
 async def wait_for_early_stop(database: Database, campaign_id: str, stop: StopSignal) -> None:
     """Return once the campaign is to end before it is ready.
 
@@ -210,16 +220,6 @@ def _pending(session: Session, campaign_id: str) -> bool:
 def _has_submissions(session: Session, campaign_id: str) -> bool:
     query = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
     return bool(session.scalar(query))
-
-
-ALERT_PERCENTS = (50, 80, 95)
-"""Percentages of a limit at which an alert is logged, once each."""
-SOFT_LANDING_SHARE = Decimal("0.9")
-"""Share of a limit at which researchers are asked to write up."""
-_LANDING_SECONDS = 90.0
-"""Seconds reserved for writing up in a short campaign, where a tenth of its hours would be less."""
-_RATES = frozenset({"usd_per_agent_hour"})
-"""Limits that free themselves; researchers wait for them instead of writing up."""
 
 
 class LimitMonitor:

@@ -1,4 +1,7 @@
-"""The team of one campaign: starts its researchers and applies requests to it."""
+"""The team of one campaign: starts and stops researchers as the database asks, and applies requests.
+
+A researcher that is to stop has a grace period to end its turn.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ from aar.store.event_log import append_event
 from aar.store.models import Campaign, Researcher
 
 _LATE = "the team ended before it could start"
+GRACE_SECONDS = 20.0
+"""Seconds that a researcher may take to end its turn once requested; then its sandbox's commands are abandoned."""
 
 
 class ResearcherPool:
@@ -100,10 +105,6 @@ class ResearcherPool:
 def _stop_researcher(session: Session, researcher: Researcher, state: str, cause: str) -> None:
     append_event(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher.id)
     researcher.state, researcher.cause, researcher.doing = state, cause, ""
-
-
-GRACE_SECONDS = 20.0
-"""Seconds that a researcher may take to end its turn once requested; then its sandbox's commands are abandoned."""
 
 
 @dataclass(slots=True)

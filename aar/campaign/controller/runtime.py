@@ -46,6 +46,11 @@ from aar.scoring.confirmation.confirmation_queue import CheckPlan
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
 
+log = structlog.get_logger(__name__)
+
+_LAB = "/lab"
+_CLOSE_SECONDS = 15.0
+
 
 class GatewayRegistry:
     """Opens the gateways of a plan, including the offline model server, and closes them.
@@ -197,12 +202,6 @@ class GatewayRegistry:
         """
         other = self._plan.models.fallback
         return None if other is None or other == model else FallbackModel(other, self._gateways[other])
-
-
-log = structlog.get_logger(__name__)
-
-_LAB = "/lab"
-_CLOSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)

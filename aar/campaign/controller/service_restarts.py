@@ -1,6 +1,7 @@
-"""Restarts a controller's services: logs an error, pauses, and starts again.
+"""Restarts a controller's services, and buffers faults and incidents until they are logged.
 
-Only a service that the campaign needs can pause it, and only by an error that waiting does not fix.
+A service that fails is logged, waits, and starts again. Only a service that the campaign needs can pause it, and only
+by an error that waiting does not fix.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 HEALTHY_SECONDS = 60.0
 _UNEXPECTED = 3
 _MAX_TEXT = 500
+_MOST_INCIDENTS = 1000
 
 
 class FaultBuffer:
@@ -187,9 +189,6 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-_MOST = 1000
-
-
 class IncidentBuffer:
     """Buffers the incidents of backends in the loop, and writes them in a transaction.
 
@@ -197,7 +196,7 @@ class IncidentBuffer:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Incident] = deque(maxlen=_MOST)
+        self._waiting: deque[Incident] = deque(maxlen=_MOST_INCIDENTS)
 
     def __call__(self, incident: Incident) -> None:
         """Add one incident."""

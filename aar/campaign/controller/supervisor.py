@@ -1,4 +1,8 @@
-"""Supervises one researcher: its sandbox, its loop, its compute meter, and its recorded outcome."""
+"""Supervises one researcher: its sandbox, its loop, its compute meter, and its recorded outcome.
+
+It reuses an earlier controller's sandbox and replaces a lost one. Core-seconds are reserved before they are used,
+minute by minute.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +41,7 @@ _STATE_AFTER = {"finished": "finished", "paused": "paused", "limit": "paused", "
 _RESTARTS = 3
 _RESTART_SECONDS = 1.0
 _GIB = 1024**3
+_SLICE_SECONDS = 60.0
 
 
 class ResearcherSupervisor:
@@ -378,9 +383,6 @@ class SandboxProvider:
             append_event(session, self._spec.campaign_id, happened, self._researcher_id)
 
         await self._database.write(write)
-
-
-_SLICE_SECONDS = 60.0
 
 
 async def meter_compute(ledger: Ledger, database: Database, researcher_id: str, cpus: float) -> None:
