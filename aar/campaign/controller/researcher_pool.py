@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from aar.campaign.controller.runtime import CampaignRuntime
 from aar.campaign.controller.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write
-from aar.campaign.controller.supervisor import ResearcherSupervisor
+from aar.campaign.controller.supervisor import ResearcherSignal, ResearcherSupervisor
 from aar.campaign.controller_lock import ControlRequest
 from aar.campaign.external_researchers import is_external
 from aar.campaign.lifecycle import StopSignal
@@ -105,17 +105,6 @@ class ResearcherPool:
 def _stop_researcher(session: Session, researcher: Researcher, state: str, cause: str) -> None:
     append_event(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher.id)
     researcher.state, researcher.cause, researcher.doing = state, cause, ""
-
-
-@dataclass(slots=True)
-class ResearcherSignal:
-    """Requests the end of one researcher.
-
-    ``desired`` is the command, None when the campaign ends.
-    """
-
-    event: asyncio.Event = field(default_factory=asyncio.Event)
-    desired: DesiredState | None = None
 
 
 @dataclass(frozen=True, slots=True)

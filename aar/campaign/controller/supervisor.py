@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,10 +18,10 @@ import structlog
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.campaign.controller.researcher_pool import ResearcherSignal
 from aar.campaign.controller.runtime import CampaignRuntime
 from aar.campaign.controller.service_restarts import HEALTHY_SECONDS, MAX_FAILING_SECONDS, RestartBackoff, retry_write
 from aar.campaign.directions import Direction
+from aar.campaign.steering import DesiredState
 from aar.campaign.views import ResearcherView
 from aar.concurrency import best_effort, log_failure
 from aar.errors import AarError, BackendAway, Conflict, LimitReached, SandboxGone, find_disk_full, is_transient
@@ -42,6 +43,17 @@ _RESTARTS = 3
 _RESTART_SECONDS = 1.0
 _GIB = 1024**3
 _SLICE_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class ResearcherSignal:
+    """Requests the end of one researcher.
+
+    ``desired`` is the command, None when the campaign ends.
+    """
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    desired: DesiredState | None = None
 
 
 class ResearcherSupervisor:

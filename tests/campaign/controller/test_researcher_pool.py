@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from aar.campaign.controller import researcher_pool
-from aar.campaign.controller.researcher_pool import ResearcherSignal, TeamMember, TeamReconciler
+from aar.campaign.controller.researcher_pool import TeamMember, TeamReconciler
 from aar.campaign.controller.service_restarts import FaultBuffer
+from aar.campaign.controller.supervisor import ResearcherSignal
 from aar.campaign.lifecycle import CampaignEnding, StopSignal, ending_of_outcomes
 from aar.campaign.steering import NO_COMMAND, DesiredState
 from aar.campaign.views import ResearcherView
