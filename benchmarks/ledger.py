@@ -19,8 +19,8 @@ import anyio
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import PriceBook
+from aar.llm.usage import Usage
 from aar.store import Database, open_database
 from aar.store.models import Campaign, Researcher
 

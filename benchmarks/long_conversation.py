@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from aar.llm.pricing.usage import Usage
+from aar.llm.usage import Usage
 from aar.testing.fake_messages_api import (
     FakeMessagesApi,
     FunctionModel,

@@ -19,8 +19,8 @@ from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.events import CampaignStarted, DiversityMeasured, ModelCalled, ToolFinished, ToolStarted, TurnReceived
 from aar.forum.posts import POST_KINDS, Author, cast_vote, create_comment, create_post
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import PriceBook
+from aar.llm.usage import Usage
 from aar.problems.protocol import Estimate, Metric, TaskScore
 from aar.redteam.campaign_rows import add_campaign
 from aar.scoring.cleanroom.scoring_run import ScoringRunResult

@@ -33,7 +33,7 @@ from rich.table import Table
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.problems.registry import find_problem
 from aar.redteam.campaign_rows import add_campaign

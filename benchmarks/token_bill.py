@@ -35,16 +35,16 @@ from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
 from aar.llm.capabilities import capabilities_by_name
 from aar.llm.gateway import Gateway
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
-from aar.llm.request.cache_ttl import CacheTtlPolicy
+from aar.llm.price_book import PriceBook
+from aar.llm.request import CacheTtlPolicy
+from aar.llm.usage import Usage
 from aar.problems.registry import find_problem
-from aar.researcher import conversation_log
+from aar.researcher import conversation
 from aar.researcher.context import ModelOptions, ResearcherContext
 from aar.researcher.loop import run_researcher
 from aar.researcher.prompts import system_prompt
 from aar.researcher.tools.definitions import tool_definitions
-from aar.researcher.tools.truncation import RESULT_CHARACTERS
+from aar.researcher.tools.executor import RESULT_CHARACTERS
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.snapshots.store import SnapshotStore
@@ -106,7 +106,7 @@ async def ours(turns: int, model: str, options: ModelOptions, context_tokens: in
     """Run this project's loop, with tools in a real sandbox and a real ledger."""
     story = Story(turns)
     double = double_of(story, turns)
-    conversation_log.CacheTtlPolicy = partial(CacheTtlPolicy, clock=lambda: story.now)  # type: ignore[misc, assignment]
+    conversation.CacheTtlPolicy = partial(CacheTtlPolicy, clock=lambda: story.now)  # type: ignore[misc, assignment]
     backend = BubblewrapBackend()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

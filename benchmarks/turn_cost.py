@@ -87,8 +87,7 @@ async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, lis
     from aar.budget.ledger import Ledger
     from aar.budget.limits import Limits
     from aar.llm.gateway import Gateway
-    from aar.llm.pricing.model_price import ModelPrice
-    from aar.llm.pricing.price_book import PriceBook
+    from aar.llm.price_book import ModelPrice, PriceBook
     from aar.problems.protocol import Metric
     from aar.researcher.context import ResearcherContext
     from aar.snapshots.store import SnapshotStore

@@ -3,6 +3,8 @@
 The one controller of a campaign holds the sums in memory; each reservation and settlement is a row as well, so that a
 restart finds the same sums. A check and the counting of what passes it happen under one lock, before the row is
 written: two requests can never both take the last cent.
+
+A row is reserved, then settled, released, or lost: a crash cut the call off.
 """
 
 from __future__ import annotations
@@ -11,23 +13,43 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, cast
 
 from anyio import CancelScope
-from sqlalchemy import Row
+from sqlalchemy import Row, Table, bindparam, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from aar.budget import charges, ledger_rows
-from aar.budget.charges import Charge, ChargeSums, to_milliseconds
-from aar.budget.limit_checks import LimitUsage, check_limits, limit_usages
-from aar.budget.limits import Limits
-from aar.budget.submission_quota import check_submission_quota
+from aar.budget.limits import (
+    LOST,
+    MODEL,
+    RELEASED,
+    RESERVED,
+    SETTLED,
+    Charge,
+    ChargeSums,
+    Limits,
+    LimitUsage,
+    check_limits,
+    check_submission_quota,
+    entry_charge,
+    limit_usages,
+    sum_charges,
+    to_milliseconds,
+)
 from aar.concurrency import best_effort, log_failure
 from aar.errors import Conflict, NotFound
-from aar.llm.pricing.price_book import PriceBook, round_up
-from aar.llm.pricing.usage import CallBill, ServedTerms, Usage
+from aar.events import UsageDoubted
+from aar.llm.api_errors import StreamInterrupted
+from aar.llm.price_book import PriceBook, round_up
+from aar.llm.request import ModelRequest
+from aar.llm.response import CompleteReply
+from aar.llm.usage import CallBill, ServedTerms, Usage
+from aar.store.column_types import now
 from aar.store.database import Database, on_commit
+from aar.store.event_log import read_events
+from aar.store.models import LedgerEntry, Researcher
 
 _MOST_ANSWERING = 8
 
@@ -85,7 +107,7 @@ class Ledger:
             and stay charged at their worst case.
         """
 
-        lost, sums = await self._db.write(lambda session: ledger_rows.recover_open_entries(session, self._campaign_id))
+        lost, sums = await self._db.write(lambda session: recover_open_entries(session, self._campaign_id))
         with self._lock:
             self._sums = sums
         return lost
@@ -106,7 +128,7 @@ class Ledger:
 
         def lose(session: Session) -> None:
             for request_id in left:
-                self._end(session, request_id, charges.LOST, lambda entry: {"usd": entry.reserved_usd})
+                self._end(session, request_id, LOST, lambda entry: {"usd": entry.reserved_usd})
 
         if left:
             await self._db.write(lose)
@@ -149,7 +171,7 @@ class Ledger:
         served = self._served.get(model, ServedTerms())
         worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens, served), tokens, calls=1)
         row = {"model": model, "reserved_tokens": tokens}
-        made = await self._reserve(request_id, researcher_id, charges.MODEL, worst, row, beside)
+        made = await self._reserve(request_id, researcher_id, MODEL, worst, row, beside)
         return Reservation(request_id, worst.usd, tokens) if made else None
 
     async def reserve_compute(
@@ -199,9 +221,9 @@ class Ledger:
                 usage = replace(usage, input_tokens=usage.input_tokens + missing)
             if bill.served != ServedTerms():
                 on_commit(session, lambda: self._record_served_terms(entry.model, bill.served))
-            return {"usd": usd, **ledger_rows.call_columns(usage, seconds)}
+            return {"usd": usd, **call_columns(usage, seconds)}
 
-        return self._end(session, request_id, charges.SETTLED, use)
+        return self._end(session, request_id, SETTLED, use)
 
     def _record_served_terms(self, model: str, served: ServedTerms) -> None:
         before = self._served.get(model, ServedTerms())
@@ -217,21 +239,21 @@ class Ledger:
         def use(_: Row[Any]) -> dict[str, Any]:
             return {
                 "usd": self._compute_usd(to_milliseconds(core_seconds)),
-                **ledger_rows.compute_columns(core_seconds),
+                **compute_columns(core_seconds),
             }
 
-        return self._end(session, request_id, charges.SETTLED, use)
+        return self._end(session, request_id, SETTLED, use)
 
     def is_open_in(self, session: Session, request_id: str) -> bool:
         """Return True if a reservation is neither settled nor released nor lost."""
-        return ledger_rows.state_of(session, self._campaign_id, request_id) == charges.RESERVED
+        return state_of(session, self._campaign_id, request_id) == RESERVED
 
     async def release(self, request_id: str) -> None:
         """Release a reservation that was not billed; a settled or unknown one stays."""
 
         def give_back(session: Session) -> None:
             try:
-                self._end(session, request_id, charges.RELEASED, lambda _: {})
+                self._end(session, request_id, RELEASED, lambda _: {})
             except NotFound:
                 return
 
@@ -277,7 +299,7 @@ class Ledger:
             "campaign_id": self._campaign_id,
             "researcher_id": researcher_id,
             "kind": kind,
-            "state": charges.RESERVED,
+            "state": RESERVED,
             "reserved_usd": worst.usd,
             **columns,
         }
@@ -291,12 +313,12 @@ class Ledger:
                 nonlocal written
                 written = True
                 with self._lock:
-                    self._open[request_id] = researcher_id if kind == charges.MODEL else None
+                    self._open[request_id] = researcher_id if kind == MODEL else None
 
             if beside is not None and not beside(session):
                 return False
             on_commit(session, mark)
-            ledger_rows.insert_reservation(session, row)
+            insert_reservation(session, row)
             return True
 
         try:
@@ -316,8 +338,8 @@ class Ledger:
                 self._sums.add(researcher_id, -worst)
         return made
 
-    def _end(self, session: Session, request_id: str, state: str, use: ledger_rows.UsedColumns) -> Decimal:
-        entry, change = ledger_rows.close_entry(session, self._campaign_id, request_id, state, use)
+    def _end(self, session: Session, request_id: str, state: str, use: UsedColumns) -> Decimal:
+        entry, change = close_entry(session, self._campaign_id, request_id, state, use)
         researcher_id = entry.researcher_id
 
         def count() -> None:
@@ -334,4 +356,133 @@ class Ledger:
     async def _agent_seconds(self) -> float:
         if self._limits.usd_per_agent_hour is None:
             return 0.0
-        return await self._db.read(lambda session: ledger_rows.total_agent_seconds(session, self._campaign_id))
+        return await self._db.read(lambda session: total_agent_seconds(session, self._campaign_id))
+
+
+_KINDS = ("usage_doubted",)
+_MOST_CAUSES = 1000
+
+
+def bill_for_reply(ledger: Ledger, request: ModelRequest, reply: CompleteReply) -> CallBill:
+    """Return the charge of a complete reply."""
+    bill = reply.reported.bill(asked=request.model, model=reply.model, content=bool(reply.content))
+    return _with_price_doubts(ledger, request, bill)
+
+
+def bill_for_partial_reply(ledger: Ledger, request: ModelRequest, broken: StreamInterrupted, worst: Usage) -> CallBill:
+    """Return the charge of a reply that broke off.
+
+    Args:
+        worst: the most that it can have used.
+    """
+    bill = broken.reported.bill_partial(worst, asked=request.model, model=broken.model)
+    return _with_price_doubts(ledger, request, replace(bill, usage=bill.at_least(worst)))
+
+
+def doubt_events(
+    session: Session, campaign_id: str, researcher_id: str | None, request_id: str, bill: CallBill
+) -> list[UsageDoubted]:
+    """Build the events for doubtful bills, once for each cause and researcher."""
+    if not bill.doubts:
+        return []
+    told = {
+        logged.event.cause
+        for logged in read_events(session, campaign_id, limit=_MOST_CAUSES, researcher_id=researcher_id, kinds=_KINDS)
+        if isinstance(logged.event, UsageDoubted) and logged.researcher_id == researcher_id
+    }
+    return [UsageDoubted(request_id=request_id, cause=cause) for cause in bill.doubts if cause not in told]
+
+
+def _with_price_doubts(ledger: Ledger, request: ModelRequest, bill: CallBill) -> CallBill:
+    return replace(bill, doubts=(*bill.doubts, *ledger.doubts(request.model, bill.served)))
+
+
+UsedColumns = Callable[[Row[Any]], Mapping[str, Any]]
+"""From a reservation's row to the columns of its usage."""
+
+# Core statements: two rows a turn through the unit of work cost more than the rest of the transaction.
+_TABLE = cast(Table, LedgerEntry.__table__)
+_INSERT = _TABLE.insert()
+_UPDATE = _TABLE.update().where(_TABLE.c.request_id == bindparam("ended"))
+_SELECT = (
+    select(*_TABLE.c)
+    .where(_TABLE.c.request_id == bindparam("request"), _TABLE.c.campaign_id == bindparam("campaign"))
+    .with_for_update()
+)
+
+
+def insert_reservation(session: Session, row: Mapping[str, Any]) -> None:
+    """Insert a reservation. Raises IntegrityError if its request id was used before."""
+    session.flush()
+    session.connection().execute(_INSERT, row)
+
+
+def state_of(session: Session, campaign_id: str, request_id: str) -> str | None:
+    """Return the state of a reservation; None if there is none."""
+    query = select(LedgerEntry.state).where(
+        LedgerEntry.request_id == request_id, LedgerEntry.campaign_id == campaign_id
+    )
+    return session.scalar(query)
+
+
+def recover_open_entries(session: Session, campaign_id: str) -> tuple[int, ChargeSums]:
+    """Mark open reservations as lost; returns their number and all sums.
+
+    They are charged at their worst case.
+    """
+    orphans = session.scalars(
+        select(LedgerEntry).where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state == RESERVED)
+    ).all()
+    for orphan in orphans:
+        orphan.state, orphan.usd, orphan.settled_at = LOST, orphan.reserved_usd, now()
+    session.flush()
+    return len(orphans), sum_charges(session, campaign_id)
+
+
+def close_entry(
+    session: Session, campaign_id: str, request_id: str, state: str, use: UsedColumns
+) -> tuple[Any, Charge]:
+    """Settle or release a reservation.
+
+    Returns:
+        The row after that, and the change of its charge: nothing when it was settled before or is in
+        ``state`` already.
+
+    Raises:
+        NotFound: the campaign has no such reservation.
+    """
+    session.flush()
+    connection = session.connection()
+    row = connection.execute(_SELECT, {"request": request_id, "campaign": campaign_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"no reservation {request_id} in campaign {campaign_id}")
+    if row.state in (SETTLED, state):
+        return row, Charge()
+    changed = {**use(row), "state": state, "settled_at": now()}
+    connection.execute(_UPDATE, {**changed, "ended": request_id})
+    entry = SimpleNamespace(**{**row._mapping, **changed})
+    return entry, entry_charge(entry) - entry_charge(row)
+
+
+def call_columns(usage: Usage, seconds: float) -> dict[str, Any]:
+    """Return the columns of a call's usage."""
+    return {
+        "input_tokens": usage.input_tokens,
+        "cache_write_5m_tokens": usage.cache_write_5m_tokens,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "output_tokens": usage.output_tokens,
+        "server_tool_uses": usage.server_tool_uses,
+        "seconds": seconds,
+    }
+
+
+def compute_columns(core_seconds: float) -> dict[str, Any]:
+    """Return the columns of a computation's usage."""
+    return {"seconds": to_milliseconds(core_seconds) / 1000}
+
+
+def total_agent_seconds(session: Session, campaign_id: str) -> float:
+    """Return the seconds worked by all researchers of a campaign together."""
+    worked = session.scalar(select(func.sum(Researcher.active_seconds)).where(Researcher.campaign_id == campaign_id))
+    return float(worked or 0.0)

@@ -1,14 +1,26 @@
-"""The limits that a spec can set; an absent one does not bind.
+"""The limits that a spec can set, the charges that count against them, and the checks.
 
-All of them nest.
+An absent limit does not bind. All of them nest.
+
+An entry's charge depends on its state alone: a reservation and a lost call count at their worst case, a settled one at
+what it used, a released one not at all. The sums in memory are therefore always the sums of the table's rows.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from aar.errors import LimitBreach, LimitReached
+from aar.store.models import LedgerEntry, Researcher, Submission
 
 _MOST_WHOLE, _MOST = 2**63 - 1, 10**9
 """The largest whole number, as tables hold it, and the largest of any other kind."""
@@ -78,3 +90,249 @@ class Limits(PlainNumbers):
     """Price of compute; 0 where the machine is already paid for."""
     researcher: ResearcherLimits = ResearcherLimits()
     """Limits of each researcher."""
+
+
+MODEL, COMPUTE, SCORING = "model", "compute", "scoring"
+RESERVED, SETTLED, RELEASED, LOST = "reserved", "settled", "released", "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """An amount that counts against limits: dollars, tokens, model calls, core-milliseconds."""
+
+    usd: Decimal = Decimal(0)
+    tokens: int = 0
+    calls: int = 0
+    core_ms: int = 0
+
+    def __add__(self, other: Charge) -> Charge:
+        return Charge(
+            self.usd + other.usd,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            self.core_ms + other.core_ms,
+        )
+
+    def __neg__(self) -> Charge:
+        return Charge(-self.usd, -self.tokens, -self.calls, -self.core_ms)
+
+    def __sub__(self, other: Charge) -> Charge:
+        return self + -other
+
+
+class ChargeSums:
+    """Sums of charges by campaign and researcher; the ledger does the locking."""
+
+    def __init__(self) -> None:
+        self.campaign = Charge()
+        self.researchers: defaultdict[str, Charge] = defaultdict(Charge)
+
+    def add(self, researcher_id: str | None, charge: Charge) -> None:
+        """Add a charge; a negated one is taken back."""
+        self.campaign += charge
+        if researcher_id is not None:
+            self.researchers[researcher_id] += charge
+
+
+def to_milliseconds(core_seconds: float) -> int:
+    """Convert core-seconds to whole milliseconds, rounded up, so that sums are exact."""
+    return math.ceil(round(core_seconds * 1000, 6))
+
+
+def entry_charge(entry: Any) -> Charge:
+    """Return the charge of one row with the columns of ``LedgerEntry``."""
+    if entry.state == RELEASED:
+        return Charge()
+    used = entry.state == SETTLED
+    on_cores = entry.kind != MODEL
+    return Charge(
+        usd=entry.usd if used else entry.reserved_usd,
+        tokens=entry_tokens(entry) if used else entry.reserved_tokens,
+        calls=0 if on_cores else 1,
+        core_ms=to_milliseconds(entry.seconds) if on_cores else 0,
+    )
+
+
+def entry_tokens(entry: Any) -> int:
+    """Return the tokens of all kinds that a settled row used."""
+    return int(
+        entry.input_tokens
+        + entry.cache_write_5m_tokens
+        + entry.cache_write_1h_tokens
+        + entry.cache_read_tokens
+        + entry.output_tokens
+    )
+
+
+def sum_charges(session: Session, campaign_id: str) -> ChargeSums:
+    """Sum the charges of a campaign's rows in the database."""
+    used_tokens = (
+        LedgerEntry.input_tokens
+        + LedgerEntry.cache_write_5m_tokens
+        + LedgerEntry.cache_write_1h_tokens
+        + LedgerEntry.cache_read_tokens
+        + LedgerEntry.output_tokens
+    )
+    rows = session.execute(
+        select(
+            LedgerEntry.researcher_id,
+            LedgerEntry.state,
+            LedgerEntry.kind,
+            func.sum(LedgerEntry.usd),
+            func.sum(LedgerEntry.reserved_usd),
+            func.sum(used_tokens),
+            func.sum(LedgerEntry.reserved_tokens),
+            func.count(),
+            func.sum(func.round(LedgerEntry.seconds * 1000)),
+        )
+        .where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state != RELEASED)
+        .group_by(LedgerEntry.researcher_id, LedgerEntry.state, LedgerEntry.kind)
+    )
+    sums = ChargeSums()
+    for researcher_id, state, kind, usd, reserved_usd, tokens, reserved_tokens, count, core_ms in rows:
+        used = state == SETTLED
+        on_cores = kind != MODEL
+        sums.add(
+            researcher_id,
+            Charge(
+                usd=usd if used else reserved_usd,
+                tokens=int(tokens if used else reserved_tokens),
+                calls=0 if on_cores else count,
+                core_ms=int(core_ms) if on_cores else 0,
+            ),
+        )
+    return sums
+
+
+CAMPAIGN = "campaign"
+_MS_PER_HOUR = Decimal(3_600_000)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitUsage:
+    """The usage of one limit.
+
+    Args:
+        scope: "campaign" or a researcher's id.
+        limit: its name as in the spec.
+        ceiling: its value, in the limit's own unit.
+        committed: spent and reserved so far, in the same unit.
+    """
+
+    scope: str
+    limit: str
+    ceiling: Decimal
+    committed: Decimal
+
+    @property
+    def left(self) -> Decimal:
+        """Return the remaining amount, never below zero."""
+        return max(self.ceiling - self.committed, Decimal(0))
+
+
+def limit_usages(limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float) -> list[LimitUsage]:
+    """List the usage of each limit; wall clock and submissions are counted elsewhere.
+
+    Args:
+        limits: the limits in force.
+        sums: the committed sums.
+        researcher_id: the researcher whose own limits to include; None for the campaign's alone.
+        agent_seconds: worked by all researchers together, for the rate.
+    """
+    return [standing for standing, _ in _measured(limits, sums, researcher_id, agent_seconds, Charge())]
+
+
+def check_limits(
+    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, asked: Charge
+) -> None:
+    """Refuse a request that would pass a limit.
+
+    Raises:
+        LimitReached: names the first limit that the request would pass, the campaign's before the researcher's.
+    """
+    for standing, more in _measured(limits, sums, researcher_id, agent_seconds, asked):
+        if standing.committed + more > standing.ceiling:
+            raise LimitReached(
+                LimitBreach(standing.scope, standing.limit, standing.ceiling, standing.committed, more),
+                remedy_for(standing.limit, standing.scope),
+            )
+
+
+def remedy_for(limit: str, scope: str) -> str:
+    """Return the remedy for a limit that is reached."""
+    if limit == "usd_per_agent_hour":
+        return "It frees itself as hours are worked; or raise limits.usd_per_agent_hour"
+    if limit == "scoring_runs_per_hour":
+        return "It frees itself as hours are worked; or raise limits.researcher.scoring_runs_per_hour"
+    field = f"limits.{limit}" if scope == CAMPAIGN else f"limits.researcher.{limit}"
+    flag = {"usd": " (`aar resume --usd N`)", "tokens": " (`aar resume --tokens N`)"}.get(limit, "")
+    return f"Raise {field}{flag if scope == CAMPAIGN else ''} to go on"
+
+
+def _measured(
+    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, asked: Charge
+) -> Iterator[tuple[LimitUsage, Decimal]]:
+    whole = sums.campaign
+    if limits.usd is not None:
+        yield LimitUsage(CAMPAIGN, "usd", limits.usd, whole.usd), asked.usd
+    if limits.tokens is not None:
+        yield LimitUsage(CAMPAIGN, "tokens", Decimal(limits.tokens), Decimal(whole.tokens)), Decimal(asked.tokens)
+    if limits.usd_per_agent_hour is not None:
+        # Under one hour counts as one: a rate over the first minutes would refuse the first call.
+        hours = max(Decimal(str(agent_seconds)) / 3600, Decimal(1))
+        yield (
+            LimitUsage(CAMPAIGN, "usd_per_agent_hour", limits.usd_per_agent_hour, whole.usd / hours),
+            asked.usd / hours,
+        )
+    if limits.core_hours is not None:
+        yield (
+            LimitUsage(CAMPAIGN, "core_hours", Decimal(str(limits.core_hours)), whole.core_ms / _MS_PER_HOUR),
+            asked.core_ms / _MS_PER_HOUR,
+        )
+    if researcher_id is None:
+        return
+    own, theirs = limits.researcher, sums.researchers[researcher_id]
+    if own.usd is not None:
+        yield LimitUsage(researcher_id, "usd", own.usd, theirs.usd), asked.usd
+    if own.tokens is not None:
+        yield LimitUsage(researcher_id, "tokens", Decimal(own.tokens), Decimal(theirs.tokens)), Decimal(asked.tokens)
+    if own.turns is not None:
+        yield LimitUsage(researcher_id, "turns", Decimal(own.turns), Decimal(theirs.calls)), Decimal(asked.calls)
+
+
+def check_submission_quota(
+    session: Session, campaign_id: str, researcher_id: str, limits: Limits, runs: int = 0
+) -> None:
+    """Refuse a submission that would pass a limit of the campaign or researcher.
+
+    Args:
+        runs: scoring runs that the submission would take.
+
+    Raises:
+        LimitReached: the first limit that it would pass.
+    """
+    whole, own = limits, limits.researcher
+    handed_in = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
+    for scope, ceiling, query in (
+        (CAMPAIGN, whole.submissions, handed_in),
+        (researcher_id, own.submissions, handed_in.where(Submission.researcher_id == researcher_id)),
+    ):
+        if ceiling is not None:
+            _hold(scope, "submissions", Decimal(ceiling), Decimal(session.scalar(query) or 0), Decimal(1))
+    charged = select(func.coalesce(func.sum(Submission.charged_runs), 0)).where(Submission.campaign_id == campaign_id)
+    if whole.scoring_runs is not None:
+        _hold(
+            CAMPAIGN, "scoring_runs", Decimal(whole.scoring_runs), Decimal(session.scalar(charged) or 0), Decimal(runs)
+        )
+    if own.scoring_runs_per_hour is not None:
+        taken = Decimal(session.scalar(charged.where(Submission.researcher_id == researcher_id)) or 0)
+        worked = session.scalar(select(Researcher.active_seconds).where(Researcher.id == researcher_id)) or 0.0
+        # Under one hour counts as one: a rate over the first minutes would refuse the first submission.
+        hours = max(Decimal(str(worked)) / 3600, Decimal(1))
+        rate = Decimal(str(own.scoring_runs_per_hour))
+        _hold(researcher_id, "scoring_runs_per_hour", rate, round(taken / hours, 2), round(runs / hours, 2))
+
+
+def _hold(scope: str, limit: str, ceiling: Decimal, taken: Decimal, asked: Decimal) -> None:
+    if taken + asked > ceiling:
+        raise LimitReached(LimitBreach(scope, limit, ceiling, taken, asked), remedy_for(limit, scope))

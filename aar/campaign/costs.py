@@ -14,13 +14,12 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import LOST, SETTLED
-from aar.budget.limits import Limits
+from aar.budget.limits import LOST, SETTLED, Limits
 from aar.budget.totals import read_totals
 from aar.campaign.running_time import read_seconds_run
 from aar.campaign.spec import CampaignSpec
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import PriceBook
+from aar.llm.usage import Usage
 from aar.store.column_types import now
 from aar.store.models import LedgerEntry
 

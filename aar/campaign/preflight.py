@@ -17,8 +17,7 @@ from aar.campaign.directions import Direction, assign_directions, load_direction
 from aar.campaign.spec import AUTO, CampaignSpec
 from aar.errors import SetupError, UsageError
 from aar.llm.endpoints import Provider
-from aar.llm.pricing.model_price import ModelPrice
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import ModelPrice, PriceBook
 from aar.problems.plugin_calls import GIVES, call_plugin, probe_problem, read_brief
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem, ships

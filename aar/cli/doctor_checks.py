@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from aar.campaign.preflight import CLAUDE_MODEL
 from aar.errors import AarError, UsageError
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.registry import find_problem, installed_problems
 from aar.readmodels.formatting import OFFLINE_LABEL

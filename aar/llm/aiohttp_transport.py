@@ -22,7 +22,7 @@ from yarl import URL
 
 from aar.errors import UsageError
 from aar.llm.no_proxy import bypasses_proxy
-from aar.llm.request.model_request import SEND_STATUS, SendStatus
+from aar.llm.request import SEND_STATUS, SendStatus
 
 _KEPT_SECONDS = 4.0
 """Below the five seconds after which common servers close a connection: a request that crosses a close is charged as

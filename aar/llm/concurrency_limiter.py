@@ -13,11 +13,13 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
+from aar.errors import GatewayError
+from aar.events import AnyEvent, ModelServiceRecovered, ModelServiceUnavailable
 from aar.llm.api_errors import ServicePausing
-from aar.llm.outage_monitor import time_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +214,166 @@ class AdaptiveLimiter:
     def _rung(self) -> None:
         self._timer = None
         self._wake()
+
+
+EventSink = Callable[[AnyEvent], None]
+
+_EVERY_SECONDS = 60.0
+_LASTING_SECONDS = 5.0
+"""Failures without a reply between that last this long are always reported, even soon after earlier ones."""
+_TOLD_PAUSE_SECONDS = 60.0
+"""Pauses that the service requests are reported at once from this length on."""
+_FAR_OFF = timedelta(days=3650)
+
+
+def _ignore(_: AnyEvent) -> None:
+    return
+
+
+class ServiceOutageMonitor:
+    """Reports outages of a service: the first failure, then once a minute, recovery.
+
+    It counts failed attempts in a row, over all callers of one service. Of failures that follow each other with replies
+    between, one per minute is reported, and each that lasts.
+
+    Args:
+        service: its address or name, for people.
+        tell: receives the events about its outages.
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, service: str, tell: EventSink = _ignore, clock: Callable[[], float] = time.monotonic) -> None:
+        self._service = service
+        self._tell = tell
+        self._clock = clock
+        self._began = 0.0
+        self._told_at = float("-inf")
+        self._told_until = float("-inf")
+        self._told = False
+        self.answered_at = float("-inf")
+        """Time of the service's last reply, by the clock."""
+        self.tries = 0
+        """Failed attempts since the last reply."""
+        self.error: GatewayError | None = None
+        """The error of the last failed attempt; None once the service answers."""
+        self.on_recovery: Callable[[], None] = lambda: None
+
+    @property
+    def has_ever_answered(self) -> bool:
+        """Return whether the service ever replied."""
+        return self.answered_at > float("-inf")
+
+    def record_failure(self, error: GatewayError, seconds: float, asked: float = 0.0) -> None:
+        """Record a failed attempt.
+
+        Args:
+            seconds: until the next one, at the earliest.
+            asked: of it, the pause that the service requests.
+        """
+        now = self._clock()
+        if self.tries == 0:
+            self._began = now
+        self.tries += 1
+        self.error = error
+        long_pause = asked >= _TOLD_PAUSE_SECONDS
+        new_pause = long_pause and now + asked > self._told_until + _EVERY_SECONDS / 2
+        lasting = not self._told and now - self._began >= _LASTING_SECONDS
+        if not new_pause and ((now - self._told_at < _EVERY_SECONDS and not lasting) or now < self._told_until):
+            return
+        self._told_at, self._told = now, True
+        if long_pause:
+            self._told_until = now + asked
+        self._tell(
+            ModelServiceUnavailable(
+                service=self._service,
+                cause=error.message,
+                tries=self.tries,
+                seconds=round(seconds, 1),
+                until=time_after(asked) if long_pause else "",
+            )
+        )
+
+    def record_reply(self) -> None:
+        """Record a reply."""
+        self.answered_at = self._clock()
+        if self.error is None:
+            return
+        tries, self.tries, self.error = self.tries, 0, None
+        self._told_until = float("-inf")
+        if self._told:
+            self._told = False
+            seconds = round(self.answered_at - self._began, 1)
+            self._tell(ModelServiceRecovered(service=self._service, tries=tries, seconds=seconds))
+        self.on_recovery()
+
+
+def time_after(seconds: float) -> str:
+    """Return the time of day after some seconds, for people."""
+    off = timedelta(seconds=min(seconds, _FAR_OFF.total_seconds()))
+    return (datetime.now(UTC) + off).strftime("%Y-%m-%d %H:%M UTC")
+
+
+OnWait = Callable[[int, float], Awaitable[None]]
+"""Receives a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""
+
+LEAST_SECONDS = 1.5
+"""A shorter wait is part of any call."""
+_LONGEST_IN_SECONDS = 120.0
+_WAITING = "waiting for the service"
+
+
+async def ignore_wait(_tries: int, _seconds: float) -> None:
+    """Ignore the waits of a call."""
+
+
+class WaitNotice:
+    """Notifies about the waits of one call, once each.
+
+    A wait that is prolonged is notified again.
+
+    Args:
+        tell: receives the waits.
+        held: seconds until any call to the service may start.
+        clock: seconds, for tests.
+    """
+
+    def __init__(self, tell: OnWait, held: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell = tell
+        self._held = held
+        self._clock = clock
+        self._until: float | None = None
+
+    async def begins(self, tries: int, seconds: float = 0.0) -> None:
+        """Note that the call may have to wait.
+
+        Args:
+            tries: attempts made so far.
+            seconds: its own wait until the next.
+        """
+        seconds = max(seconds, self._held())
+        until = self._clock() + seconds
+        if seconds >= LEAST_SECONDS and (self._until is None or until > self._until + 1.0):
+            self._until = until
+            await self._tell(tries, seconds)
+
+    async def ends(self, tries: int) -> None:
+        """Note that the next attempt begins."""
+        if self._until is not None:
+            self._until = None
+            await self._tell(tries, 0.0)
+
+
+def waiting_line(tries: int, seconds: float) -> str:
+    """Return the activity line of a researcher whose call waits.
+
+    Such as ``waiting for the service: try 3, next in 8 s``.
+    """
+    if seconds <= 0:
+        return f"trying the service again: try {tries + 1}"
+    due = f"next in {seconds:.0f} s" if seconds < _LONGEST_IN_SECONDS else f"next at {time_after(seconds)}"
+    return f"{_WAITING}: try {tries}, {due}" if tries else f"{_WAITING}: {due}"
+
+
+def is_waiting(doing: str) -> bool:
+    """Return whether an activity line of ``waiting_line`` shows a wait under way."""
+    return doing.startswith(_WAITING)

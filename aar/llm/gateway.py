@@ -23,6 +23,7 @@ from aar.llm.api_errors import (
     ModelNotFound,
     PromptTooLong,
     RejectedAttempt,
+    RetryPolicy,
     StreamInterrupted,
     cause_of,
     error_for_status,
@@ -32,14 +33,10 @@ from aar.llm.api_errors import (
     unreachable_error,
 )
 from aar.llm.capabilities import ModelCapabilities, capabilities_by_name, query_capabilities
-from aar.llm.concurrency_limiter import AdaptiveLimiter
+from aar.llm.concurrency_limiter import AdaptiveLimiter, OnWait, ServiceOutageMonitor, WaitNotice, ignore_wait
 from aar.llm.endpoints import ModelEndpoint, open_client
-from aar.llm.outage_monitor import ServiceOutageMonitor
-from aar.llm.request.model_request import SEND_STATUS, ModelRequest, SendStatus
-from aar.llm.response.message_accumulator import CompleteReply, MessageAccumulator
-from aar.llm.response.response_reader import ProgressCallback, ResponseReader
-from aar.llm.retry_policy import RetryPolicy
-from aar.llm.wait_notice import OnWait, WaitNotice, ignore_wait
+from aar.llm.request import SEND_STATUS, ModelRequest, SendStatus
+from aar.llm.response import CompleteReply, MessageAccumulator, ProgressCallback, ResponseReader
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic

@@ -11,8 +11,8 @@ from itertools import accumulate
 from sqlalchemy import BigInteger, ColumnElement, select, type_coerce
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import RELEASED, RESERVED
-from aar.budget.ledger_cache import read_in_parts
+from aar.budget.limits import RELEASED, RESERVED
+from aar.budget.totals import read_in_parts
 from aar.store.models import LedgerEntry
 
 _NANO = 10**9

@@ -23,7 +23,7 @@ from sqlalchemy import select
 from aar.auth.tokens import issue_token
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.problems.protocol import Problem, version_of
 from aar.redteam.campaign_rows import add_campaign
 from aar.redteam.direct_runs import DRAWS, DirectRuns

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from aar.errors import SandboxError, SandboxGone, is_transient
 from aar.events import ContextReset, MessageAdded
-from aar.llm.request.token_bounds import token_upper_bound
-from aar.llm.response.content_blocks import ContentBlock
+from aar.llm.content import ContentBlock
+from aar.llm.request import token_upper_bound
 from aar.researcher.context import ResearcherContext
-from aar.researcher.conversation import Conversation
-from aar.researcher.conversation_log import ConversationLog
+from aar.researcher.conversation import Conversation, ConversationLog
 from aar.researcher.prompts import CONTEXT_WARNING, OPENING, handover_notice, landing_notice
 from aar.researcher.request_builder import service_manages_context
 

@@ -30,13 +30,11 @@ from aar.errors import (
 )
 from aar.events import LimitHit, MessageAdded
 from aar.llm.api_errors import ConversationRejected, ServicePausing, ServiceUnreachable, StreamInterrupted
+from aar.llm.content import INVALID_INPUT, REASONING_BLOCK_TYPES, ToolCall
 from aar.llm.gateway import PromptTooLong
-from aar.llm.response.content_blocks import INVALID_INPUT
-from aar.llm.response.tool_calls import REASONING_BLOCK_TYPES, ToolCall
 from aar.researcher.context import ResearcherContext, ResearcherOutcome, StopRequested
 from aar.researcher.context_management import announce_end, limit_context, start_conversation, text_block
-from aar.researcher.conversation import Conversation
-from aar.researcher.conversation_log import ConversationLog, open_conversation_log
+from aar.researcher.conversation import Conversation, ConversationLog, open_conversation_log
 from aar.researcher.prompts import NUDGE, system_prompt
 from aar.researcher.tools.executor import execute_calls
 from aar.researcher.turn import take_turn

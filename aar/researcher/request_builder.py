@@ -10,12 +10,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from aar.llm.request.cache_ttl import CacheLifetime
-from aar.llm.request.model_request import ModelRequest
-from aar.llm.request.token_bounds import FIXED_TOKENS, token_upper_bound
+from aar.llm.request import FIXED_TOKENS, CacheLifetime, ModelRequest, token_upper_bound
 from aar.researcher.context import ResearcherContext
-from aar.researcher.conversation import Message, without_thinking
-from aar.researcher.conversation_log import ConversationLog
+from aar.researcher.conversation import ConversationLog, Message, without_thinking
 from aar.researcher.tools.definitions import tool_definitions
 
 CLEARED_SHARE = 0.6

@@ -6,6 +6,7 @@ Both are in one transaction.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,20 +16,21 @@ from typing import Any
 import anyio
 from sqlalchemy.orm import Session
 
-from aar.budget.call_billing import bill_for_partial_reply, bill_for_reply, doubt_events
+from aar.budget.ledger import bill_for_partial_reply, bill_for_reply, doubt_events
+from aar.budget.totals import read_totals
 from aar.concurrency import best_effort, log_failure
-from aar.errors import AarError, DatabaseError, ModelUnavailable, is_transient
-from aar.events import AnyEvent, BlockBegun, ModelCallFailed, ToolStarted, TurnReceived
+from aar.errors import AarError, DatabaseError, LimitBreach, LimitReached, ModelUnavailable, is_transient
+from aar.events import AnyEvent, BlockBegun, MessageAdded, ModelCalled, ModelCallFailed, ToolStarted, TurnReceived
+from aar.forum.news import News, news_since
 from aar.llm.api_errors import ModelNotFound, StreamInterrupted
+from aar.llm.concurrency_limiter import waiting_line
+from aar.llm.content import with_unique_ids
 from aar.llm.gateway import Gateway
-from aar.llm.pricing.usage import CallBill, Usage
-from aar.llm.request.model_request import ModelRequest, SendStatus
-from aar.llm.response.content_blocks import with_unique_ids
-from aar.llm.response.message_accumulator import CompleteReply
-from aar.llm.wait_notice import waiting_line
-from aar.researcher.call_reservation import reserve_call
+from aar.llm.request import ModelRequest, SendStatus
+from aar.llm.response import CompleteReply
+from aar.llm.usage import CallBill, Usage
 from aar.researcher.context import FallbackModel, ResearcherContext, StopRequested
-from aar.researcher.conversation_log import ConversationLog
+from aar.researcher.conversation import ConversationLog
 from aar.researcher.request_builder import build_request, worst_case_tokens
 from aar.researcher.tools.executor import first_tool_started
 
@@ -250,3 +252,104 @@ def _turn(
         fallback=asked != own,
         service_ids=renamed,
     )
+
+
+_WAITED_FOR = frozenset({"usd", "tokens"})
+_LONGEST_SECONDS = 600.0
+_POLL_SECONDS = 0.5
+
+
+async def reserve_call(
+    ctx: ResearcherContext,
+    journal: ConversationLog,
+    model: str,
+    input_tokens: int,
+    output_tokens: int,
+    *,
+    with_news: bool = False,
+) -> str | None:
+    """Reserve one call; log buffered events and its start in the same transaction.
+
+    It waits if only unsettled reservations block it. A worst case is several times the usual cost of a call. Near a
+    limit, the reservations of a few calls under way can fill the rest for a minute, so a refusal that their settlement
+    may lift is waited out.
+
+    Args:
+        input_tokens, output_tokens: upper bounds of its prompt's and its reply's tokens.
+        with_news: add the news first. They change the request, so if there are any, nothing is reserved.
+
+    Returns:
+        The request id of the reservation; None if there were news.
+
+    Raises:
+        LimitReached: the worst case does not fit, even if the calls under way cost nothing.
+        Stopping: a pause was requested while waiting.
+    """
+    request_id = f"call-{uuid.uuid4().hex}"
+    called = ModelCalled(request_id=request_id, model=model)
+    news: MessageAdded | None = None
+    cursor = journal.news_seen
+
+    def beside(session: Session) -> bool:
+        nonlocal news, cursor
+        if with_news:
+            news, cursor = build_news_message(session, ctx.campaign_id, ctx.researcher_id, journal.news_seen)
+        journal.append_with_buffered(session, called if news is None else news)
+        return news is None
+
+    deadline = time.monotonic() + _LONGEST_SECONDS
+    while True:
+        try:
+            reservation = await ctx.ledger.reserve_call(
+                request_id=request_id,
+                researcher_id=ctx.researcher_id,
+                model=model,
+                input_tokens=input_tokens,
+                max_output_tokens=output_tokens,
+                beside=beside,
+            )
+        except LimitReached as error:
+            await journal.flush()
+            if time.monotonic() > deadline or not await _may_pass(ctx, error.breach):
+                raise
+            await ctx.pause(_POLL_SECONDS)
+        else:
+            journal.news_seen = cursor
+            if news is not None:
+                journal.conversation.apply(news)
+            return request_id if reservation else None
+
+
+async def _may_pass(ctx: ResearcherContext, breach: LimitBreach) -> bool:
+    """Return whether reservations of calls under way block the new one."""
+    if breach.limit not in _WAITED_FOR or breach.scope != "campaign":
+        return False
+    spent = (await ctx.db.read(lambda session: read_totals(session, ctx.campaign_id))).campaign
+    if not spent.reserved_usd:
+        return False
+    return breach.limit != "usd" or spent.usd + breach.asked <= breach.ceiling
+
+
+def build_news_message(
+    session: Session, campaign_id: str, researcher_id: str, seen: int
+) -> tuple[MessageAdded | None, int]:
+    """Build the news message since an event.
+
+    Args:
+        seen: the cursor of the last call.
+
+    Returns:
+        The message, if there is any news, and the next cursor.
+    """
+    news = news_since(session, campaign_id, researcher_id, seen)
+    if not news.lines and not news.human_messages:
+        return None, news.cursor
+    content = [{"type": "text", "text": told} for told in _texts(news)]
+    return MessageAdded(reason="news", content=content, news_cursor=news.cursor), news.cursor
+
+
+def _texts(news: News) -> list[str]:
+    texts = list(news.human_messages)
+    if news.lines:
+        texts.append("[News from the team; the whole texts are under /forum]\n" + "\n".join(news.lines))
+    return texts

@@ -6,8 +6,7 @@ import pytest
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.llm.pricing.model_price import ModelPrice
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import ModelPrice, PriceBook
 from aar.store.database import Database
 from aar.store.models import Base, Campaign, Researcher
 

@@ -5,12 +5,11 @@ import anyio
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import Charge, sum_charges
 from aar.budget.ledger import Ledger
-from aar.budget.limits import Limits, ResearcherLimits
+from aar.budget.limits import Charge, Limits, ResearcherLimits, sum_charges
 from aar.budget.totals import read_totals
 from aar.errors import Conflict, LimitReached, NotFound, SpecError
-from aar.llm.pricing.usage import Usage
+from aar.llm.usage import Usage
 from aar.store.database import Database
 from aar.store.models import LedgerEntry, Researcher, Submission
 

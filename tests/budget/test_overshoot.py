@@ -11,13 +11,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from aar.budget.charges import sum_charges
 from aar.budget.ledger import Ledger
-from aar.budget.limits import Limits, ResearcherLimits
+from aar.budget.limits import Limits, ResearcherLimits, sum_charges
 from aar.errors import LimitReached
-from aar.llm.pricing.model_price import ModelPrice
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import ModelPrice, PriceBook
+from aar.llm.usage import Usage
 from aar.store.database import Database
 
 from .conftest import CAMPAIGN, TEAM, make_database

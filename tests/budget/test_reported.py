@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.errors import LimitReached
-from aar.llm.pricing import usage as reading
-from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import CallBill, ReportedUsage, ServedTerms, Usage
+from aar.llm import usage as reading
+from aar.llm.price_book import REGIONAL_SURCHARGE, PriceBook
+from aar.llm.usage import CallBill, ReportedUsage, ServedTerms, Usage
 from aar.store.database import Database
 
 MODEL = "claude-opus-5-5"

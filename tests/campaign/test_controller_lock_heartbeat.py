@@ -27,7 +27,7 @@ from aar.campaign.running_time import RunTimer
 from aar.campaign.steering import send_command
 from aar.campaign.views import get_campaign, list_researchers, working_researcher_ids
 from aar.errors import Conflict
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.problems.toy import Toy
 from aar.store.column_types import now
 from aar.store.database import Database

@@ -11,7 +11,7 @@ import pytest
 from aar.errors import SetupError, UsageError
 from aar.llm.endpoints import ModelEndpoint, open_client
 from aar.llm.gateway import Gateway
-from aar.llm.request.model_request import ModelRequest
+from aar.llm.request import ModelRequest
 
 from ..researcher.cloud_server import serving
 from ..researcher.messages_server import Turn, call, say

@@ -16,10 +16,9 @@ from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
+from aar.llm.api_errors import RetryPolicy
 from aar.llm.gateway import Gateway
-from aar.llm.pricing.model_price import ModelPrice
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.retry_policy import RetryPolicy
+from aar.llm.price_book import ModelPrice, PriceBook
 from aar.problems.protocol import Metric
 from aar.researcher.context import ResearcherContext
 from aar.sandbox.protocol import ExecResult, ExitReason

@@ -15,8 +15,7 @@ from sqlalchemy import select
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.errors import DatabaseError, SetupError
-from aar.llm.pricing.model_price import ModelPrice
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import ModelPrice, PriceBook
 from aar.researcher.context import FallbackModel
 from aar.researcher.loop import run_researcher
 from aar.scoring.audits.review.reviewer import Reviewer
@@ -101,7 +100,7 @@ async def test_a_reply_by_another_model_is_charged_at_the_dearer_price(house: Ho
 
 
 def reading(row: LedgerEntry) -> Any:
-    from aar.llm.pricing.usage import Usage
+    from aar.llm.usage import Usage
 
     names = ("input_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens", "cache_read_tokens", "output_tokens")
     return Usage(**{name: getattr(row, name) for name in names})

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolStarted, TurnReceived
-from aar.llm.request.request_encoding import MessageEncoder, encode_json
+from aar.llm.request import MessageEncoder, encode_json
 from aar.researcher.conversation import CLEARED_NOTE, Conversation
 
 from .messages_server import byte_tokens, call, complaint_about, say

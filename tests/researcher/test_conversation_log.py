@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import LimitReached
 from aar.events import AnyEvent, ToolFinished, TurnReceived
-from aar.researcher.conversation_log import open_conversation_log
+from aar.researcher.conversation import open_conversation_log
 from aar.researcher.loop import run_researcher
 from aar.researcher.tools.executor import UNKNOWN_EFFECT, first_tool_started
 from aar.store.database import Database

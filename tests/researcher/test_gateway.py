@@ -16,16 +16,20 @@ from pydantic import SecretStr
 
 from aar.errors import GatewayError, KeyRefused, ModelUnavailable
 from aar.events import AnyEvent
-from aar.llm.api_errors import ConversationRejected, ServicePausing, ServiceUnreachable
+from aar.llm.api_errors import (
+    ConversationRejected,
+    RetryPolicy,
+    ServicePausing,
+    ServiceUnreachable,
+    retry_after_seconds,
+)
 from aar.llm.capabilities import NO_CAPABILITIES
-from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy
+from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy, ServiceOutageMonitor
+from aar.llm.content import INVALID_INPUT, RESENDABLE_TYPES, resendable_block
 from aar.llm.gateway import Gateway, ModelNotFound, ModelRequest, PromptTooLong, SendStatus, StreamInterrupted
-from aar.llm.outage_monitor import ServiceOutageMonitor
-from aar.llm.request.request_encoding import encode_json
-from aar.llm.response.content_blocks import INVALID_INPUT, RESENDABLE_TYPES, resendable_block
-from aar.llm.response.sse import _END as END
-from aar.llm.response.sse import read_event_batches
-from aar.llm.retry_policy import RetryPolicy, retry_after_seconds
+from aar.llm.request import encode_json
+from aar.llm.response import _END as END
+from aar.llm.response import read_event_batches
 
 from ..llm.test_aiohttp_transport import serving
 from .conftest import KEY, House
@@ -530,13 +534,13 @@ async def test_an_event_that_never_ends_is_read_once_and_bounded(monkeypatch: py
             searched += len(text)
             return END.split(text)
 
-    monkeypatch.setattr("aar.llm.response.sse._END", Counting())
+    monkeypatch.setattr("aar.llm.response._END", Counting())
     text = b'data: {"a": "' + b"x" * 100_000 + b'"}\r\n\r\ndata: {"b": 1}\n\n'
     for size in (7, 64):
         searched = 0
         found = [event async for batch in read_event_batches(pieces(text, size)) for event in batch]
         assert [list(event) for event in found] == [["a"], ["b"]]
         assert searched < 3 * len(text)
-    monkeypatch.setattr("aar.llm.response.sse.LONGEST_EVENT", 1000)
+    monkeypatch.setattr("aar.llm.response.LONGEST_EVENT", 1000)
     with pytest.raises(ValueError, match="an event of over 1000 bytes"):
         [event async for event in read_event_batches(pieces(text, 64))]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import read_totals
 from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
-from aar.llm.outage_monitor import ServiceOutageMonitor
+from aar.llm.concurrency_limiter import ServiceOutageMonitor
 from aar.researcher import turn
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
 from aar.researcher.loop import run_researcher

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
+from aar.llm.concurrency_limiter import WaitNotice, is_waiting, waiting_line
 from aar.llm.gateway import Gateway
-from aar.llm.wait_notice import WaitNotice, is_waiting, waiting_line
 
 from .conftest import KEY, House
 from .messages_server import Refusal, Turn, say

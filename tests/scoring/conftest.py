@@ -15,7 +15,7 @@ import pytest
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.problems.protocol import Problem, Stage, Task
 from aar.problems.registry import find_problem
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend

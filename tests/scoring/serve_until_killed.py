@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.problems.registry import find_problem
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.scoring.audits.teacher_permutation import TeacherAudit

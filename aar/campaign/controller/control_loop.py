@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger
-from aar.budget.limit_checks import CAMPAIGN, LimitUsage
+from aar.budget.limits import CAMPAIGN, LimitUsage
 from aar.campaign import controller_lock
 from aar.campaign.controller.service_restarts import FaultBuffer, IncidentBuffer
 from aar.campaign.controller_lock import ControlRequest, count_pending_requests, take_requests

@@ -27,13 +27,11 @@ from aar.concurrency import best_effort, log_failure
 from aar.errors import GatewayError, SetupError
 from aar.events import AnyEvent
 from aar.forum.mirror.forum_mirror import ForumMirror
-from aar.llm.api_errors import ServiceUnreachable
+from aar.llm.api_errors import RetryPolicy, ServiceUnreachable
 from aar.llm.capabilities import NO_CAPABILITIES, ModelCapabilities
-from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy
+from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy, ServiceOutageMonitor
 from aar.llm.endpoints import ModelEndpoint, Provider
 from aar.llm.gateway import Gateway
-from aar.llm.outage_monitor import ServiceOutageMonitor
-from aar.llm.retry_policy import RetryPolicy
 from aar.researcher.context import FallbackModel
 from aar.researcher.offline.server_process import run_offline_server
 from aar.sandbox.incidents import BackendOutageMonitor

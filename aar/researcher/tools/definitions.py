@@ -22,6 +22,8 @@ budget              ``spent $1.20 of $5.00 (campaign) ...``
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -29,6 +31,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aar.families import FAMILIES
 from aar.forum.text_limits import MAX_FAMILIES
+from aar.researcher.context import ResearcherContext
 
 EDITOR = "str_replace_based_edit_tool"
 """Name that Anthropic's text-editor tool type prescribes."""
@@ -272,3 +275,62 @@ def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
     if properties:
         cleaned["properties"] = {key: _without_titles(value) for key, value in properties.items()}
     return cleaned
+
+
+MAX_SUMMARY_CHARACTERS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRun:
+    """One run of a tool.
+
+    Args:
+        ctx: of the calling researcher.
+        key: unique within the campaign and the same when the run is repeated after a crash: the idempotency key.
+        repeated: whether an earlier controller had begun this very call.
+        news_cursor: the last event whose news the researcher knows.
+    """
+
+    ctx: ResearcherContext
+    key: str
+    repeated: bool
+    news_cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The complete result for the model; the executor bounds the text.
+
+    Args:
+        images: image blocks that follow it.
+    """
+
+    text: str
+    is_error: bool = False
+    images: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool of the agent loop.
+
+    Args:
+        run: runs it. A wrong input or a failed service is an ``AarError``, whose text the model reads.
+        about: one line on a call, for people; it is bounded afterwards.
+        repeatable: whether a call that a dead controller had begun may simply be run again.
+    """
+
+    run: Callable[[ToolRun, Any], Awaitable[ToolResult]]
+    about: Callable[[Any], str]
+    repeatable: Callable[[Any], bool] = lambda _: True
+
+
+def one_line(text: str) -> str:
+    """Return a text for ``ToolStarted``: one line, bounded."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= MAX_SUMMARY_CHARACTERS else flat[: MAX_SUMMARY_CHARACTERS - 1] + "…"
+
+
+def no_summary(_: ToolInput) -> str:
+    """Return no summary of a call."""
+    return ""

@@ -1,26 +1,30 @@
 """Executes the tool calls of a turn: checks, logs, runs once, logs results.
 
-The start of the first one is logged with the turn itself, and each result with the next logged event.
+The start of the first one is logged with the turn itself, and each result with the next logged event. The complete
+text of a truncated result goes to a file of the workspace that the result names.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from pydantic import ValidationError
 
-from aar.errors import AarError, SandboxGone, SetupError, StillInUse, is_transient
+from aar.errors import AarError, SandboxError, SandboxGone, SetupError, StillInUse, is_transient
 from aar.events import ToolFinished, ToolStarted, TurnReceived
-from aar.llm.response.content_blocks import INVALID_INPUT
-from aar.llm.response.tool_calls import ToolCall, tool_calls_of
+from aar.llm.content import INVALID_INPUT, ToolCall, tool_calls_of
 from aar.researcher.context import ResearcherContext, StopRequested
-from aar.researcher.conversation_log import ConversationLog, open_conversation_log
-from aar.researcher.tools.definitions import INPUTS, ToolInput
-from aar.researcher.tools.registry import TOOLS
-from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, one_line
-from aar.researcher.tools.truncation import truncate_result
+from aar.researcher.conversation import ConversationLog, open_conversation_log
+from aar.researcher.tools.commands import BASH, JOB_OUTPUT, START_JOB, STOP_JOB
+from aar.researcher.tools.definitions import EDITOR, INPUTS, Tool, ToolInput, ToolResult, ToolRun, one_line
+from aar.researcher.tools.editor import EDITOR_TOOL
+from aar.researcher.tools.forum import CLAIM, COMMENT, EDIT_POST, POST, VOTE
+from aar.researcher.tools.methods import FETCH_SNAPSHOT, LEADERBOARD, SUBMIT_METHOD
+from aar.researcher.tools.session import BUDGET, FINISH, WAIT
+from aar.text.characters import make_storable
 
 log = structlog.get_logger(__name__)
 
@@ -167,3 +171,55 @@ def _complaints(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in each['loc']) or 'input'}: {each['msg']}" for each in error.errors()[:5]
     ]
     return "; ".join(found)
+
+
+TOOLS: Mapping[str, Tool] = {
+    "bash": BASH,
+    EDITOR: EDITOR_TOOL,
+    "start_job": START_JOB,
+    "wait": WAIT,
+    "job_output": JOB_OUTPUT,
+    "stop_job": STOP_JOB,
+    "submit_method": SUBMIT_METHOD,
+    "leaderboard": LEADERBOARD,
+    "post": POST,
+    "comment": COMMENT,
+    "vote": VOTE,
+    "edit_post": EDIT_POST,
+    "claim": CLAIM,
+    "fetch_snapshot": FETCH_SNAPSHOT,
+    "budget": BUDGET,
+    "finish": FINISH,
+}
+
+
+RESULT_CHARACTERS = 16_000
+_HEAD, _TAIL = 6_000, 9_000
+DIRECTORY = "/workspace/.aar/results"
+
+
+async def truncate_result(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:
+    """Return the result for the model.
+
+    It reports if the workspace cannot store the complete text.
+
+    Raises:
+        SandboxGone: the sandbox ended meanwhile.
+    """
+    text = make_storable(result.text) or "(empty)"
+    if len(text) <= RESULT_CHARACTERS:
+        return ToolResult(text, result.is_error, result.images)
+    name = f"{DIRECTORY}/{call.name}-{hashlib.sha256(call.key.encode()).hexdigest()[:10]}.txt"
+    sandbox = await ctx.sandbox.current()
+    try:
+        await sandbox.write(name, f"{text}\n".encode())
+        where = f"the complete text is in {name}"
+    except SandboxGone:
+        raise
+    except OSError as error:
+        where = f"the complete text could not be stored in {name}: {error.strerror}"
+    except SandboxError as error:
+        where = f"the complete text could not be stored: {error.message}"
+    left_out = len(text) - _HEAD - _TAIL
+    cut = f"\n[... {left_out} characters left out; {where} ...]\n"
+    return ToolResult(text[:_HEAD] + cut + text[-_TAIL:], result.is_error, result.images)

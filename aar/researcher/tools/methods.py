@@ -9,8 +9,14 @@ import anyio.to_thread
 
 from aar.errors import TransferRefused, UsageError, is_transient
 from aar.fsutil import temporary_folder
-from aar.researcher.tools.definitions import FetchSnapshotInput, LeaderboardInput, SubmitMethodInput
-from aar.researcher.tools.tool import Tool, ToolResult, ToolRun
+from aar.researcher.tools.definitions import (
+    FetchSnapshotInput,
+    LeaderboardInput,
+    SubmitMethodInput,
+    Tool,
+    ToolResult,
+    ToolRun,
+)
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest

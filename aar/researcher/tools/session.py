@@ -1,12 +1,109 @@
-"""``budget`` and ``finish``: the remaining budget, and the end of a researcher's work."""
+"""``wait``, ``budget`` and ``finish``: pauses, the remaining budget, the end of the work.
+
+A wait costs no tokens. A person's message and a clean pause of the campaign end any wait. A wait that a pause cut short
+begins again when the campaign resumes.
+"""
 
 from __future__ import annotations
 
-from aar.budget.limit_checks import LimitUsage
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from aar.budget.limits import LimitUsage
 from aar.budget.totals import read_totals
-from aar.researcher.tools.definitions import BudgetInput, FinishInput
-from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, no_summary
+from aar.errors import UsageError
+from aar.forum.news import News, news_since
+from aar.researcher.tools.commands import fetch_job_status, job_report
+from aar.researcher.tools.definitions import BudgetInput, FinishInput, Tool, ToolResult, ToolRun, WaitInput, no_summary
+from aar.scoring.queue.submission_queue import read_queue
 from aar.scoring.submissions.submit import count_submissions
+
+_NEWS_SECONDS = 3.0
+_SLICE_SECONDS = 60.0
+
+
+async def _run(run: ToolRun, given: WaitInput) -> ToolResult:
+    waited = asyncio.ensure_future(_KINDS[given.for_](run, given))
+    person = asyncio.ensure_future(_person_writes(run))
+    try:
+        await run.ctx.unless_stopping(asyncio.wait((waited, person), return_when=asyncio.FIRST_COMPLETED))
+        if waited.done():
+            return ToolResult(waited.result())
+        return ToolResult(f"The wait for {given.for_} ended early: {person.result()}")
+    finally:
+        waited.cancel()
+        person.cancel()
+        await asyncio.gather(waited, person, return_exceptions=True)
+
+
+async def _submission(run: ToolRun, given: WaitInput) -> str:
+    if given.id is None or not given.id.removeprefix("s").isascii() or not given.id.removeprefix("s").isdigit():
+        raise UsageError("wait for a submission needs its id", "Such as id: s3")
+    view = await run.ctx.scorer.wait_for(int(given.id.removeprefix("s")), given.timeout_seconds)
+    if view.finished:
+        return view.verdict
+    ctx = run.ctx
+    queue = await ctx.db.read(lambda session: read_queue(session, ctx.campaign_id, parallel=ctx.parallel_runs))
+    ahead, seconds = queue.count_ahead(view.number), queue.expected_wait(view.number)
+    if ahead is None:
+        return f"s{view.number} is still {view.state}."
+    about = "" if seconds is None else f", about {max(1, round(seconds))} s"
+    return f"s{view.number} is still {view.state}: {ahead} ahead of it{about}."
+
+
+async def _job(run: ToolRun, given: WaitInput) -> str:
+    if given.id is None:
+        raise UsageError("wait for a job needs its id", "Use the id from start_job")
+    sandbox = await run.ctx.sandbox.current()
+    deadline = time.monotonic() + given.timeout_seconds
+    while True:
+        left = deadline - time.monotonic()
+        job = await fetch_job_status(sandbox, given.id, timeout=max(0.0, min(left, _SLICE_SECONDS)))
+        if not job.running or left <= _SLICE_SECONDS:
+            return await job_report(sandbox, job)
+
+
+async def _news(run: ToolRun, given: WaitInput) -> str:
+    deadline = time.monotonic() + given.timeout_seconds
+    while not (await _latest(run)).lines:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return "No news."
+        await asyncio.sleep(min(left, _NEWS_SECONDS))
+    return "News: see below."
+
+
+async def _time(run: ToolRun, given: WaitInput) -> str:
+    await asyncio.sleep(given.timeout_seconds)
+    return f"{given.timeout_seconds:g} seconds have passed."
+
+
+_KINDS: dict[str, Callable[[ToolRun, WaitInput], Awaitable[str]]] = {
+    "submission": _submission,
+    "job": _job,
+    "news": _news,
+    "time": _time,
+}
+
+
+async def _person_writes(run: ToolRun) -> str:
+    while True:
+        if (await _latest(run)).human_messages:
+            return "a person wrote, see below."
+        await asyncio.sleep(_NEWS_SECONDS)
+
+
+async def _latest(run: ToolRun) -> News:
+    ctx = run.ctx
+    return await ctx.db.read(lambda session: news_since(session, ctx.campaign_id, ctx.researcher_id, run.news_cursor))
+
+
+def _about(given: WaitInput) -> str:
+    return f"for {given.id or given.for_}, at most {given.timeout_seconds:g} s"
+
+
+WAIT = Tool(run=_run, about=_about)
 
 
 async def _budget(run: ToolRun, given: BudgetInput) -> ToolResult:

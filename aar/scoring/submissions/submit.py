@@ -11,8 +11,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.limits import Limits
-from aar.budget.submission_quota import check_submission_quota
+from aar.budget.limits import Limits, check_submission_quota
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
 from aar.scoring.submissions.method_manifest import MethodManifest

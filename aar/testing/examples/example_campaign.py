@@ -27,8 +27,8 @@ from aar.events import (
     ToolStarted,
     TurnReceived,
 )
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import PriceBook
+from aar.llm.usage import Usage
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store.column_types import now

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from aar.budget.ledger import Ledger
+from aar.llm.api_errors import RetryPolicy
 from aar.llm.capabilities import capabilities_by_name
 from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy
 from aar.llm.gateway import Gateway
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.retry_policy import RetryPolicy
+from aar.llm.price_book import PriceBook
 from aar.problems.protocol import Metric
 from aar.redteam.campaign_rows import add_campaign
-from aar.researcher import call_reservation, loop
+from aar.researcher import loop, turn
 from aar.researcher.context import FallbackModel, ResearcherContext, ResearcherOutcome
 from aar.researcher.loop import run_researcher
 from aar.snapshots.store import SnapshotStore
@@ -57,12 +57,12 @@ def shortened_waits() -> Iterator[None]:
 
     They apply between the calls of a faulty service.
     """
-    before = loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS
-    loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS = 0.01, 0.01
+    before = loop._MAX_BACKOFF_SECONDS, turn._POLL_SECONDS
+    loop._MAX_BACKOFF_SECONDS, turn._POLL_SECONDS = 0.01, 0.01
     try:
         yield
     finally:
-        loop._MAX_BACKOFF_SECONDS, call_reservation._POLL_SECONDS = before
+        loop._MAX_BACKOFF_SECONDS, turn._POLL_SECONDS = before
 
 
 def make_template_database(file: Path) -> Path:

@@ -11,11 +11,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from aar.budget.charges import RESERVED, SETTLED, entry_charge
-from aar.budget.limits import Limits
+from aar.budget.limits import RESERVED, SETTLED, Limits, entry_charge
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
-from aar.llm.pricing.model_price import REGIONAL_SURCHARGE
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import REGIONAL_SURCHARGE, PriceBook
 from aar.messages_api.server.app import RecordedExchange
 from aar.researcher.context import ResearcherOutcome
 from aar.store.database import Database

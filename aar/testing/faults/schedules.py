@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from aar.budget.limits import Limits, ResearcherLimits
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.researcher.context import ModelOptions
 from aar.testing.fake_messages_api import (
     CutShort,

@@ -23,7 +23,7 @@ from aar.forum.posts import (
 from aar.forum.search.full_text import PostFilter, full_text_search
 from aar.forum.search.near_duplicates import similar_posts
 from aar.forum.views import ClaimView
-from aar.researcher.tools.forum.edits import claim_or_release, edit_or_retract
+from aar.researcher.tools.forum import claim_or_release, edit_or_retract
 from aar.text.sanitize import shorten
 from aar.web.api.forum.external_rate_limit import rate_limited_write
 from aar.web.api.forum.posts import as_utc

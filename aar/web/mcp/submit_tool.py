@@ -13,8 +13,7 @@ from typing import Any
 import anyio.to_thread
 from sqlalchemy.orm import Session
 
-from aar.budget.limits import Limits
-from aar.budget.submission_quota import check_submission_quota
+from aar.budget.limits import Limits, check_submission_quota
 from aar.campaign.external_researchers import ENDED_STATES
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.fsutil import temporary_folder

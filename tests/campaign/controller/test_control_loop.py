@@ -14,9 +14,8 @@ from aar.campaign.controller.control_loop import LimitMonitor
 from aar.campaign.costs import forecast_budget
 from aar.campaign.running_time import RunTimer
 from aar.events import CampaignStarted, LimitNear
-from aar.llm.pricing.model_price import ModelPrice
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import ModelPrice, PriceBook
+from aar.llm.usage import Usage
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append_event, read_events

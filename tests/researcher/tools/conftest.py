@@ -10,12 +10,10 @@ from typing import Any
 
 import pytest
 
-from aar.llm.response.tool_calls import ToolCall
+from aar.llm.content import ToolCall
 from aar.researcher.context import ResearcherContext
-from aar.researcher.tools.definitions import INPUTS
-from aar.researcher.tools.registry import TOOLS
-from aar.researcher.tools.tool import ToolResult, ToolRun
-from aar.researcher.tools.truncation import truncate_result
+from aar.researcher.tools.definitions import INPUTS, ToolResult, ToolRun
+from aar.researcher.tools.executor import TOOLS, truncate_result
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.settings import get_settings

@@ -24,12 +24,10 @@ from aar.errors import DatabaseError
 from aar.events import MessageAdded, TurnReceived
 from aar.researcher.context import StopRequested
 from aar.researcher.context_management import limit_context
-from aar.researcher.conversation_log import open_conversation_log
+from aar.researcher.conversation import open_conversation_log
 from aar.researcher.loop import run_researcher
-from aar.researcher.tools.definitions import EDITOR
-from aar.researcher.tools.executor import answer_interrupted_calls, execute_calls
-from aar.researcher.tools.registry import TOOLS
-from aar.researcher.tools.tool import Tool, ToolResult, ToolRun, no_summary
+from aar.researcher.tools.definitions import EDITOR, Tool, ToolResult, ToolRun, no_summary
+from aar.researcher.tools.executor import TOOLS, answer_interrupted_calls, execute_calls
 
 from ..conftest import CAMPAIGN, House
 from ..messages_server import Turn, call

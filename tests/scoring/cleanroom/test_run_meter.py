@@ -12,7 +12,7 @@ import pytest
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.errors import SandboxGone
-from aar.llm.pricing.price_book import PriceBook
+from aar.llm.price_book import PriceBook
 from aar.problems.protocol import Problem
 from aar.sandbox.protocol import Sandbox, SandboxBackend, SandboxSpec
 from aar.scoring.cleanroom.clean_room import CleanRoom

@@ -18,17 +18,15 @@ import anyio
 import anyio.to_thread
 from sqlalchemy.orm import Session
 
-from aar.budget.call_billing import bill_for_partial_reply, bill_for_reply, doubt_events
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, bill_for_partial_reply, bill_for_reply, doubt_events
 from aar.concurrency import best_effort, log_failure
 from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
 from aar.llm.api_errors import StreamInterrupted
+from aar.llm.content import TRUNCATED_STOP_REASONS
 from aar.llm.gateway import Gateway
-from aar.llm.pricing.usage import CallBill, Usage
-from aar.llm.request.model_request import ModelRequest, SendStatus
-from aar.llm.request.token_bounds import FIXED_TOKENS, token_upper_bound
-from aar.llm.response.message_accumulator import CompleteReply
-from aar.llm.response.tool_calls import TRUNCATED_STOP_REASONS
+from aar.llm.request import FIXED_TOKENS, ModelRequest, SendStatus, token_upper_bound
+from aar.llm.response import CompleteReply
+from aar.llm.usage import CallBill, Usage
 from aar.problems.protocol import Problem
 from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
 from aar.scoring.audits.review.code_listing import CodeListing, render_code_listing

@@ -12,8 +12,7 @@ from decimal import Decimal
 from genai_prices import types as library
 from genai_prices.data import providers
 
-from aar.llm.pricing.model_ids import BEDROCK, DATE, VERTEX
-from aar.llm.pricing.model_price import REGIONAL_SURCHARGE, ModelPrice, PriceTier, scale_price
+from aar.llm.price_book import BEDROCK, DATE, REGIONAL_SURCHARGE, VERTEX, ModelPrice, PriceTier, scale_price
 
 _FAST = {"speed": "fast"}
 

@@ -20,8 +20,8 @@ from aar.llm.capabilities import ModelCapabilities
 from aar.researcher.tools.definitions import EDITOR
 from aar.sandbox.protocol import Mount
 
-from ...conftest import CAMPAIGN
-from ..conftest import Bench
+from ..conftest import CAMPAIGN
+from .conftest import Bench
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 NEW = {"kind": "result", "title": "A plot"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aar.llm.request.cache_ttl import CacheTtlPolicy
+from aar.llm.request import CacheTtlPolicy
 
 
 def rhythm(gaps: list[float]) -> CacheTtlPolicy:

@@ -1,7 +1,7 @@
 from anthropic.types import Message
 from anthropic.types.beta import BetaMessage
 
-from aar.llm.pricing.usage import Usage, parse_usage
+from aar.llm.usage import Usage, parse_usage
 
 _SHELL = {"id": "m", "type": "message", "role": "assistant", "model": "x", "content": [], "stop_reason": "end_turn"}
 

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
-from aar.budget import ledger_cache
+from aar.budget import totals
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, read_totals
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import PriceBook
+from aar.llm.usage import Usage
 from aar.readmodels.spending import read_spending
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
@@ -97,7 +97,7 @@ async def test_a_clock_that_goes_back_hides_nothing(db: Database, open_ledger: O
 async def test_what_was_settled_is_read_once(
     db: Database, open_ledger: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_cache, "_MOST_ANEW", 2)
+    monkeypatch.setattr(totals, "_MOST_ANEW", 2)
     ledger = open_ledger()
     await ledger.load()
     for index in range(4):

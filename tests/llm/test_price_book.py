@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.errors import SpecError
-from aar.llm.pricing.model_price import ModelPrice
-from aar.llm.pricing.price_book import PriceBook
-from aar.llm.pricing.usage import Usage
+from aar.llm.price_book import ModelPrice, PriceBook
+from aar.llm.usage import Usage
 
 _tokens = st.integers(0, 400_000)
 

@@ -8,15 +8,14 @@ round up to the nanodollar.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
 from aar.errors import SpecError
-from aar.llm.pricing.model_ids import is_first_party, plain_name
-from aar.llm.pricing.model_price import FREE_PRICE, REGIONAL_SURCHARGE, ModelPrice, PriceTier, scale_price
-from aar.llm.pricing.usage import ServedTerms, Usage
+from aar.llm.usage import ServedTerms, Usage
 
 OFFLINE_MODEL = "offline-search"
 """The seeded search baseline that needs no key and costs nothing."""
@@ -51,7 +50,7 @@ class PriceBook:
         """
         if model in self._overrides or model == OFFLINE_MODEL:
             return ""
-        from aar.llm.pricing.genai_prices_adapter import matched_model  # takes over half a second to load
+        from aar.llm.genai_prices_adapter import matched_model  # takes over half a second to load
 
         other = matched_model(model)
         return "" if other == model else other
@@ -163,7 +162,7 @@ def round_up(usd: Decimal) -> Decimal:
 @lru_cache(maxsize=256)
 def _library_tiers(model: str, fast: bool) -> tuple[PriceTier, ...]:
     # Imported here: the price tables take over half a second, which `aar --help` must not pay.
-    from aar.llm.pricing.genai_prices_adapter import find_price_tiers, known_models
+    from aar.llm.genai_prices_adapter import find_price_tiers, known_models
 
     tiers = find_price_tiers(model, fast=fast)
     if tiers is None:
@@ -180,3 +179,64 @@ def _library_tiers(model: str, fast: bool) -> tuple[PriceTier, ...]:
 @lru_cache(maxsize=256)
 def _scaled_tiers(tiers: tuple[PriceTier, ...], factor: Decimal) -> tuple[PriceTier, ...]:
     return tuple(PriceTier(tier.above, scale_price(tier.price, factor)) for tier in tiers)
+
+
+REGIONAL_SURCHARGE = Decimal("1.1")
+"""The surcharge of Anthropic's own service on its list price for inference in a bound region."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """Dollars per million tokens by kind, and per thousand web searches."""
+
+    input: Decimal
+    output: Decimal
+    cache_write_5m: Decimal
+    cache_write_1h: Decimal
+    cache_read: Decimal
+    web_search_per_1000: Decimal = Decimal(10)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTier:
+    """The price of calls with more than ``above`` prompt tokens.
+
+    It applies to all tokens of such a call.
+    """
+
+    above: int
+    price: ModelPrice
+
+
+FREE_PRICE = ModelPrice(*(Decimal(0) for _ in fields(ModelPrice)))
+
+
+def scale_price(price: ModelPrice, factor: Decimal) -> ModelPrice:
+    """Multiply a token price by a factor; web searches stay the same."""
+    return replace(
+        price,
+        **{
+            field.name: getattr(price, field.name) * factor
+            for field in fields(price)
+            if field.name != "web_search_per_1000"
+        },
+    )
+
+
+BEDROCK = re.compile(r"^(?:(?P<region>[a-z]{2,6}(?:-[a-z]+)?)\.)?anthropic\.(?P<name>claude-.+?)(?:-v\d+)?(?::\d+)?$")
+VERTEX = re.compile(r"^(?P<name>claude-[^@]+)@(?P<version>\d{8}|default|latest)$")
+DATE = re.compile(r"-\d{8}$")
+
+
+def plain_name(model: str) -> str:
+    """Return the id without provider, region, version and date.
+
+    Replies may use a longer name than the request.
+    """
+    spelled = BEDROCK.match(model) or VERTEX.match(model)
+    return DATE.sub("", spelled["name"] if spelled is not None else model)
+
+
+def is_first_party(model: str) -> bool:
+    """Return whether an id has the spelling of Anthropic's own service."""
+    return model.startswith("claude-") and VERTEX.match(model) is None

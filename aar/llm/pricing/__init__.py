@@ -1,1 +1,0 @@
-"""Prices model calls: token usage, price tables, and model ids."""

@@ -1,1 +1,0 @@
-"""Builds and encodes the bodies of model requests."""

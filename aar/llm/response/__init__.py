@@ -1,1 +1,0 @@
-"""Reads a model's reply, streamed or complete, into content blocks."""

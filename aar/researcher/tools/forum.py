@@ -1,0 +1,245 @@
+"""``post``, ``comment``, ``vote``, ``edit_post``, ``claim``: tools that write to the forum.
+
+Its files are in /forum. ``edit_post`` and ``claim`` serve external researchers too.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+
+from sqlalchemy.orm import Session
+
+from aar.errors import TransferRefused, UsageError
+from aar.forum import claims
+from aar.forum.authors import was_already_written
+from aar.forum.claims import active_claims
+from aar.forum.edits import edit_comment, edit_post, retract
+from aar.forum.figures.figure_markdown import SCHEME, SHORT, shown_paths
+from aar.forum.figures.figure_store import NewFigure, inspect_figure
+from aar.forum.posts import Author, cast_vote, create_comment, create_post
+from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
+from aar.forum.text_limits import MAX_FIGURE_BYTES, MAX_FIGURES
+from aar.forum.views import ClaimView
+from aar.researcher.tools.definitions import (
+    ClaimInput,
+    CommentInput,
+    EditPostInput,
+    PostInput,
+    Tool,
+    ToolResult,
+    ToolRun,
+    VoteInput,
+)
+from aar.sandbox.protocol import WORKSPACE, Sandbox
+from aar.store.models import Comment, Post
+from aar.text.sanitize import clean_text
+
+
+async def _post(run: ToolRun, given: PostInput) -> ToolResult:
+    ctx = run.ctx
+    number = None if given.submission is None else int(given.submission.removeprefix("s"))
+    figures = await read_figures(run, _author(run), given.body, Post)
+    post = await ctx.db.write(
+        lambda session: create_post(
+            session,
+            ctx.campaign_id,
+            _author(run),
+            kind=given.kind,
+            title=given.title,
+            body=given.body,
+            submission_number=number,
+            families=given.families,
+            idempotency_key=run.key,
+            figures=figures,
+        )
+    )
+    near = await ctx.db.read(lambda session: similar_to_post(session, ctx.campaign_id, post.id))
+    return ToolResult(
+        "\n".join(filter(None, [f"Post #{post.id} created.", *describe_figures(figures), duplicate_warning(near)]))
+    )
+
+
+async def _comment(run: ToolRun, given: CommentInput) -> ToolResult:
+    ctx, author = run.ctx, _author(run)
+    figures = await read_figures(run, author, given.body, Comment)
+    await ctx.db.write(
+        lambda session: create_comment(
+            session, ctx.campaign_id, author, given.post, given.body, idempotency_key=run.key, figures=figures
+        )
+    )
+    return ToolResult("\n".join([f"Comment on #{given.post} created.", *describe_figures(figures)]))
+
+
+async def _vote(run: ToolRun, given: VoteInput) -> ToolResult:
+    ctx = run.ctx
+    post = await ctx.db.write(
+        lambda session: cast_vote(session, ctx.campaign_id, _author(run), given.post, given.value)
+    )
+    return ToolResult(f"Vote on #{given.post} noted; it stands at {post.score:+d}.")
+
+
+async def _edit_post(run: ToolRun, given: EditPostInput) -> ToolResult:
+    ctx, author = run.ctx, _author(run)
+    figures = await read_figures(run, author, given.body)
+    done = await ctx.db.write(lambda session: edit_or_retract(session, ctx.campaign_id, author, given, figures))
+    return ToolResult("\n".join([done, *describe_figures(figures)]))
+
+
+async def _claim(run: ToolRun, given: ClaimInput) -> ToolResult:
+    ctx = run.ctx
+    done = await ctx.db.write(lambda session: claim_or_release(session, ctx.campaign_id, _author(run), given))
+    if given.topic is None:
+        return ToolResult(f"Claim {done.id} ended.")
+    held = await ctx.db.read(lambda session: active_claims(session, ctx.campaign_id))
+    lines = [f"{each.author} until {each.expires_at:%H:%M} UTC: {each.topic}" for each in held if each.id != done.id]
+    others = ["Other claims:", *lines] if lines else []
+    return ToolResult("\n".join([f"Claim {done.id} holds until {done.expires_at:%H:%M} UTC.", *others]))
+
+
+def _author(run: ToolRun) -> Author:
+    return Author(run.ctx.name, run.ctx.researcher_id)
+
+
+POST = Tool(run=_post, about=lambda given: f"[{given.kind}] {given.title}")
+COMMENT = Tool(run=_comment, about=lambda given: f"on #{given.post}")
+VOTE = Tool(run=_vote, about=lambda given: f"{given.value:+d} on #{given.post}")
+EDIT_POST = Tool(run=_edit_post, about=lambda given: f"#{given.post}" + (" retracted" if given.retract else ""))
+CLAIM = Tool(run=_claim, about=lambda given: given.topic or f"release {given.release}")
+
+
+def edit_or_retract(
+    session: Session,
+    campaign_id: str,
+    author: Author,
+    given: EditPostInput,
+    figures: Mapping[str, NewFigure] | None = None,
+) -> str:
+    """Edit or retract a text of the author.
+
+    Return a line about it. It may add figures, like ``edit_post``.
+
+    Raises:
+        NotFound, Forbidden: as ``edit_post``.
+        UsageError: neither a new text nor a reason, or both, or a text that is too long.
+    """
+    what = f"Post #{given.post}" if given.comment is None else f"Comment {given.comment} on #{given.post}"
+    if (given.retract is None) == (given.title is None and given.body is None and given.families is None):
+        raise UsageError(
+            "an edit needs either something new or a reason to retract", "Give body, title or families, or retract"
+        )
+    if given.retract is not None:
+        retract(session, campaign_id, author, given.post, given.retract, comment_id=given.comment)
+        return f"{what} retracted."
+    if given.comment is None:
+        edit_post(
+            session,
+            campaign_id,
+            author,
+            given.post,
+            title=given.title,
+            body=given.body,
+            families=given.families,
+            figures=figures,
+        )
+    elif given.body is None or given.title is not None or given.families is not None:
+        raise UsageError("a comment has a text, no title and no families", "Give body alone")
+    else:
+        edit_comment(session, campaign_id, author, given.post, given.comment, given.body, figures)
+    return f"{what} edited."
+
+
+def claim_or_release(session: Session, campaign_id: str, author: Author, given: ClaimInput) -> ClaimView:
+    """Claim a topic for the author, change the claim's end, or end it.
+
+    Raises:
+        NotFound, Forbidden, Conflict: as ``claim_topic`` and ``release_topic``.
+        UsageError: neither a topic nor a claim to release, or both.
+    """
+    if given.topic is not None and given.release is None:
+        return claims.claim_topic(session, campaign_id, author, given.topic, given.hours)
+    if given.topic is None and given.release is not None:
+        return claims.release_topic(session, campaign_id, author, given.release)
+    raise UsageError("claim needs either a topic or the number of a claim to release", "Give topic or release")
+
+
+_SECONDS = 30
+
+
+async def read_figures(
+    run: ToolRun, author: Author, text: str | None, what: type[Post] | type[Comment] | None = None
+) -> dict[str, NewFigure]:
+    """Read the figures of a text, by their paths in it.
+
+    Args:
+        run: of the tool.
+        author: of the text.
+        text: Markdown as received.
+        what: the table with the result of an earlier run of this very call, if any: then no file is needed again.
+
+    Raises:
+        UsageError: a file does not exist, is outside of the workspace, too large, or no image; it is named.
+        SandboxGone: the sandbox ended meanwhile.
+    """
+    paths = shown_paths(clean_text(text or ""))
+    if not paths:
+        return {}
+    if run.repeated and what is not None:
+        ctx = run.ctx
+        if await ctx.db.read(lambda session: was_already_written(session, what, ctx.campaign_id, author, run.key)):
+            return {}
+    if len(paths) > MAX_FIGURES:
+        raise UsageError(
+            f"too many figures in the text: got {len(paths)}, expected at most {MAX_FIGURES}; nothing was posted",
+            "Split it over several posts or comments",
+        )
+    sandbox = await run.ctx.sandbox.current()
+    places = await _places(sandbox, paths)
+    return {
+        path: inspect_figure(path, await _read(sandbox, path, place)) for path, place in zip(paths, places, strict=True)
+    }
+
+
+def describe_figures(figures: dict[str, NewFigure]) -> list[str]:
+    """Return lines with the Markdown that shows the figures again."""
+    return [f"{path} is {SCHEME}{each.digest[:SHORT]}" for path, each in figures.items()]
+
+
+async def _places(sandbox: Sandbox, paths: list[str]) -> list[str]:
+    """Return the paths of files after links.
+
+    Raises UsageError for one outside of the workspace.
+    """
+    for path in paths:
+        if not path.isprintable():
+            raise _refused(path, "is not a valid file name")
+    full = [posixpath.join(WORKSPACE, path) for path in paths]
+    result = await sandbox.exec(["realpath", "-mz", "--", *full], timeout=_SECONDS)
+    places = result.output.split("\0")[:-1]
+    if not result.ok or len(places) != len(paths):
+        raise _refused(paths[0], "cannot be found")
+    for path, place in zip(paths, places, strict=True):
+        if not place.startswith(WORKSPACE + "/"):
+            raise _refused(path, "is outside of the workspace")
+    return places
+
+
+async def _read(sandbox: Sandbox, path: str, place: str) -> bytes:
+    try:
+        return await sandbox.read(place, limit=MAX_FIGURE_BYTES)
+    except FileNotFoundError as error:
+        raise _refused(path, "does not exist") from error
+    except IsADirectoryError as error:
+        raise _refused(path, "is a directory") from error
+    except OSError as error:
+        raise _refused(path, "cannot be read") from error
+    except TransferRefused as error:
+        raise _refused(path, f"cannot be used: {error.message}") from error
+
+
+def _refused(path: str, why: str) -> UsageError:
+    return UsageError(
+        f"figure {path[:200]!r} {why}; nothing was posted",
+        "Save an image in the workspace and show it as ![caption](plots/loss.png); a figure of the forum is shown as "
+        "![caption](figure:DIGEST)",
+    )

@@ -1,1 +1,0 @@
-"""A researcher's tools for the forum: posts, comments, votes, edits and claims."""
