@@ -1,4 +1,4 @@
-"""Blocking steps that run to completion, and clean-up steps whose failures are logged, not raised.
+"""Runs blocking steps to completion, logs failed clean-ups and unwraps errors of parallel tasks.
 
 A blocking step runs in a thread, to its end even when it is cancelled; its effects must be undone then. A clean-up step
 has a timeout.
@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import structlog
 from anyio import CancelScope
+
+from aar.errors import AarError
 
 T = TypeVar("T")
 
@@ -102,3 +104,24 @@ def _heard(ended: asyncio.Future[Any]) -> None:
     """Retrieve an unawaited error, so that asyncio does not warn about it."""
     if not ended.cancelled():
         ended.exception()
+
+
+@contextmanager
+def unwrap_exception_group() -> Iterator[None]:
+    """Raise a task group's first ``AarError``, or its only error, instead of the group.
+
+    Tasks that run side by side usually fail for the same reason.
+    """
+    try:
+        yield
+    except ExceptionGroup as group:
+        error = _first_error(group)
+        raise error from error.__cause__  # its cause shows if it is temporary, such as a full disk
+
+
+def _first_error(group: ExceptionGroup[Exception]) -> Exception:
+    ours = group.subgroup(AarError)
+    first: Exception = ours or group
+    while isinstance(first, ExceptionGroup) and (ours is not None or len(first.exceptions) == 1):
+        first = first.exceptions[0]
+    return first

@@ -26,9 +26,9 @@ from rich.table import Table
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem
 from aar.problems.search_space import SearchableProblem
+from aar.scoring.audits.audit_runner import available_audits
 from aar.scoring.audits.protocol import AuditVerdict
-from aar.scoring.audits.registry import available_audits
-from aar.scoring.audits.static import audit_result, check_code, list_modules
+from aar.scoring.audits.static_audit import audit_result, check_code, list_modules
 from aar.testing.simulations.false_positive_check import AuditAnswer, judge_baselines
 from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
 

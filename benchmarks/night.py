@@ -23,11 +23,11 @@ from aar.llm.price_book import PriceBook
 from aar.llm.usage import Usage
 from aar.problems.protocol import Estimate, Metric, TaskScore
 from aar.redteam.campaign_rows import add_campaign
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult
-from aar.scoring.queue import submission_queue
+from aar.scoring import submission_queue
+from aar.scoring.cleanroom.clean_room import ScoringRunResult
+from aar.scoring.method_manifest import MethodManifest
 from aar.scoring.results import score_writer
-from aar.scoring.submissions.method_manifest import MethodManifest
-from aar.scoring.submissions.submit import submit
+from aar.scoring.submissions import submit
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append_event, latest_event_id

@@ -40,15 +40,14 @@ from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox
 from aar.sandbox.inventory import choose_backend
 from aar.sandbox.protocol import SandboxBackend
+from aar.scoring import finalizer
 from aar.scoring.baselines import measure_baselines
-from aar.scoring.cleanroom import run_files, scoring_run, task_bundles
-from aar.scoring.cleanroom.clean_room import CleanRoom
+from aar.scoring.cleanroom import run_sandbox, scoring_run
+from aar.scoring.cleanroom.clean_room import CleanRoom, SandboxPool
 from aar.scoring.cleanroom.run_sandbox import RunSandboxFactory
-from aar.scoring.cleanroom.sandbox_pool import SandboxPool
-from aar.scoring.confirmation import finalizer
+from aar.scoring.method_manifest import read_manifest
 from aar.scoring.scorer import Scorer
-from aar.scoring.submissions.method_manifest import read_manifest
-from aar.scoring.submissions.submit import SubmissionView, submit
+from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import Database, open_database
 from aar.store.models import ScoringRun
@@ -174,10 +173,10 @@ async def overheads(bench: Bench, count: int, stopwatch: Stopwatch, rooms: int) 
 def watch_all(stopwatch: Stopwatch) -> None:
     """Put the stopwatch around every stage of a run."""
     stopwatch.watch(SnapshotStore, "save", "save the code")
-    stopwatch.watch(task_bundles, "call_plugin", "split: teacher, ceiling, files")
-    stopwatch.watch(SandboxPool, "take", "sandbox: take a warm one")
-    stopwatch.watch(RunSandboxFactory, "make", "sandbox: make one (in the background when warm)")
-    stopwatch.watch(run_files, "fill_run_folder", "sandbox: data and code in")
+    stopwatch.watch(run_sandbox, "call_plugin", "split: teacher, ceiling, files")
+    stopwatch.watch(SandboxPool, "acquire", "sandbox: take a warm one")
+    stopwatch.watch(RunSandboxFactory, "create_sandbox", "sandbox: make one (in the background when warm)")
+    stopwatch.watch(run_sandbox, "fill_run_folder", "sandbox: data and code in")
     stopwatch.watch(ChannelSandbox, "exec", "start and end of the command", lambda result: result.seconds)
     stopwatch.watch(ChannelSandbox, "read", "read the output")
     stopwatch.watch(scoring_run, "call_plugin", "score")

@@ -19,7 +19,7 @@ from aar.problems.protocol import RunLimits
 from aar.readmodels.secret_scrubber import Scrubber
 from aar.report.markdown_html import render_markdown
 from aar.sandbox.protocol import ExecResult, ExitReason
-from aar.scoring.verdict_messages import failure_message, output_rejected_message, remove_host_paths
+from aar.scoring.results.verdict_messages import failure_message, output_rejected_message, remove_host_paths
 
 _PARSER: Any = re._parser  # type: ignore[attr-defined]  # the only way to see what a pattern is made of
 _SHORT, _TIMES = 1_500, 8
@@ -126,7 +126,7 @@ def test_a_pattern_that_grows_faster_is_seen(pattern: str) -> None:
 def test_every_pattern_takes_time_as_its_text_is_long() -> None:
     patterns = dict(_patterns())
     assert {
-        "aar.scoring.verdict_messages._CONTROL",
+        "aar.scoring.results.verdict_messages._CONTROL",
         "aar.forum.figures.figure_markdown._IMAGE",
         "aar.readmodels.researchers.background_jobs._TOLD",
     } <= patterns.keys()

@@ -14,7 +14,7 @@ from aar.problems.plugin_calls import GIVES, PROCESSES, call_plugin, read_brief
 from aar.problems.protocol import Metric, Problem, RunLimits, Stage
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
 from aar.workers.worker_pool import WorkerPool
 
 _SPLIT = 20_261

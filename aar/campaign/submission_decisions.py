@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from aar.campaign.controller_lock import is_controller_alive
 from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
-from aar.scoring.confirmation.confirmation_queue import request_check
+from aar.scoring.confirmation_queue import request_check
 from aar.scoring.phases import CONFIRMATION
-from aar.scoring.submissions.disqualification import disqualify, reinstate
-from aar.scoring.submissions.submit import SubmissionView, get_submission
+from aar.scoring.submission_status import disqualify, reinstate
+from aar.scoring.submissions import SubmissionView, get_submission
 from aar.store.event_log import append_event
 from aar.store.models import Campaign
 from aar.text.sanitize import validate_text

@@ -12,7 +12,7 @@ from aar.budget.totals import Totals
 from aar.readmodels.progress import Progress
 from aar.readmodels.submissions.seed_scores import SeedScore
 from aar.readmodels.submissions.submission_lineage import find_parent, lineage_tree
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 from aar.text.sanitize import clean_line
 
 Cell = str | int | float | Decimal | None

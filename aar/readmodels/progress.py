@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import DiversityMeasured
 from aar.readmodels.spending import Spending, read_spending
-from aar.scoring.submissions.submit import SubmissionView, list_submissions
+from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
 from aar.store.event_log import LoggedEvent, read_events
 from aar.store.session_cache import get_cached, put_cached

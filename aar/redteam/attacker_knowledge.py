@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aar.problems.protocol import Stage, Task
 from aar.redteam.score_arena import ScoreArena
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from aar.problems.protocol import Problem, Stage, Task
 from aar.redteam import paired_gain
 from aar.redteam.gain import Gain
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
-from aar.scoring.queue.seed_draws import draw_seeds
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
+from aar.scoring.phases import draw_seeds
 
 DRAWS = "attacks"
 """The secret of all splits, the scorer's too, so that a suite repeats; no attack's code uses it."""

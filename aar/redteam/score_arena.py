@@ -28,16 +28,15 @@ from aar.problems.protocol import Problem, version_of
 from aar.redteam.campaign_rows import add_campaign
 from aar.redteam.direct_runs import DRAWS, DirectRuns
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring.audits.coordinate_change import CoordinatesAudit
 from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditVerdict
-from aar.scoring.audits.static import StaticAudit
-from aar.scoring.audits.teacher_permutation import TeacherAudit
+from aar.scoring.audits.score_audits import CoordinatesAudit, TeacherAudit
+from aar.scoring.audits.static_audit import StaticAudit
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.confirmation.confirmation_queue import CheckPlan, list_checks, request_check
+from aar.scoring.confirmation_queue import CheckPlan, list_checks, request_check
+from aar.scoring.method_manifest import read_manifest
 from aar.scoring.phases import CONFIRMATION
 from aar.scoring.scorer import Scorer
-from aar.scoring.submissions.method_manifest import read_manifest
-from aar.scoring.submissions.submit import SubmissionView, submit
+from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database

@@ -23,9 +23,9 @@ from aar.problems.protocol import Estimate, Stage
 from aar.redteam.direct_runs import PreparedTask
 from aar.redteam.paired_gain import dump_output, load_output, pool_outputs, row_keys, score_output
 from aar.redteam.score_arena import ScoreArena
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
-from aar.scoring.submissions.score_disclosure import LOW_SCORE_ALLOWANCE, SURE_STANDARD_ERRORS, is_low
-from aar.scoring.submissions.submit import SHOWN_DECIMALS
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
+from aar.scoring.results.score_writer import LOW_SCORE_ALLOWANCE, SURE_STANDARD_ERRORS, is_low
+from aar.scoring.submissions import SHOWN_DECIMALS
 from aar.store.models import ScoringRun, Submission
 
 Bits = NDArray[np.bool_]

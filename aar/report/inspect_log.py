@@ -43,7 +43,7 @@ from aar.budget.totals import Totals, read_totals
 from aar.events import ToolFinished, TurnReceived
 from aar.readmodels.researchers.transcript import transcript_item, whole_transcript
 from aar.readmodels.secret_scrubber import make_scrubber
-from aar.scoring.submissions.submit import SubmissionView, list_submissions
+from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, Researcher
 from aar.text.sanitize import clean_text

@@ -33,7 +33,7 @@ from aar.readmodels.submissions.submission_code import CodeFile, read_submission
 from aar.readmodels.submissions.submission_details import SubmissionDetails, list_submission_details
 from aar.readmodels.submissions.submission_lineage import LineageEntry, lineage_tree
 from aar.scoring.audits.audit_findings import FindingView
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore
 from aar.store.column_types import now
 from aar.store.event_log import LoggedEvent, read_events

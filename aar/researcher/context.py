@@ -13,7 +13,7 @@ from aar.llm.capabilities import NO_CAPABILITIES, ModelCapabilities
 from aar.llm.gateway import Gateway
 from aar.problems.protocol import Problem
 from aar.sandbox.protocol import Sandbox
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 

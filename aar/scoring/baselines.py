@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import anyio
 from anyio import CapacityLimiter
 
+from aar.concurrency import unwrap_exception_group
 from aar.errors import NotFound
 from aar.problems.plugin_calls import pool_scores
 from aar.problems.protocol import Baseline, Estimate, Problem, Stage, Task, TaskScore
-from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
-from aar.scoring.exception_groups import unwrap_exception_group
-from aar.scoring.queue.seed_draws import SeedDraw, draw_seeds
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, ScoringRunResult
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
+from aar.scoring.cleanroom.scoring_run import run_with_retries
+from aar.scoring.phases import SeedDraw, draw_seeds
 
 _PUBLIC_SECRET = "baselines"  # noqa: S105 - baselines have nothing to hide; fixed, so that the table repeats
 

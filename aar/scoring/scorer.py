@@ -13,24 +13,21 @@ import anyio
 from anyio import CancelScope
 
 from aar.budget.ledger import Ledger
+from aar.concurrency import unwrap_exception_group
 from aar.errors import AarError, LimitReached
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import Problem
+from aar.scoring import confirmation_queue, submission_queue
 from aar.scoring.audits.audit_runner import AuditRunner
 from aar.scoring.audits.protocol import Audit
-from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult
-from aar.scoring.confirmation import confirmation_queue, final_confirmations
-from aar.scoring.confirmation.confirmation_queue import CheckPlan
-from aar.scoring.confirmation.finalizer import Finalizer
-from aar.scoring.exception_groups import unwrap_exception_group
+from aar.scoring.cleanroom.clean_room import CleanRoom, ScoringRunResult
+from aar.scoring.cleanroom.scoring_run import RunExecutor
+from aar.scoring.confirmation_queue import CheckPlan, run_final_confirmations
+from aar.scoring.finalizer import Finalizer
 from aar.scoring.phases import DECISIVE
 from aar.scoring.problem_version import check_problem_version
-from aar.scoring.queue import submission_queue
-from aar.scoring.queue.run_scheduler import RunScheduler
-from aar.scoring.queue.scoring_job import CHECKS_PAYER, RunSpec, ScoringJob
-from aar.scoring.run_executor import RunExecutor
-from aar.scoring.submissions.submission_views import SubmissionView
+from aar.scoring.submission_queue import CHECKS_PAYER, RunScheduler, RunSpec, ScoringJob
+from aar.scoring.submissions import SubmissionView
 from aar.store.database import Database
 
 _POLL_SECONDS = 5.0
@@ -166,9 +163,7 @@ class Scorer:
         Returns:
             A text that names what was left undone, and why, for people; empty when all was done.
         """
-        await final_confirmations.run_final_confirmations(
-            self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks
-        )
+        await run_final_confirmations(self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks)
         limit = self._agenda.blocked.get(CHECKS_PAYER)
         if limit is None:
             return ""

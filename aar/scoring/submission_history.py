@@ -15,11 +15,10 @@ from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Stage
 from aar.scoring.audits.audit_findings import FindingView, similar_submissions
-from aar.scoring.confirmation.confirmation_queue import CheckView, list_checks
+from aar.scoring.confirmation_queue import CheckView, list_checks
 from aar.scoring.phases import CONFIRMATION, TRANSFER
-from aar.scoring.submissions.status_log import StatusView, status_history
-from aar.scoring.submissions.submission_views import SHOWN_DECIMALS, SubmissionView
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submission_status import StatusView, status_history
+from aar.scoring.submissions import SHOWN_DECIMALS, SubmissionView, get_submission
 from aar.store.event_log import LoggedEvent, read_events
 from aar.store.models import AuditFinding, ScoringRun, StageEstimate, Submission
 

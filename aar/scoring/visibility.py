@@ -18,7 +18,7 @@ from aar.problems.protocol import Stage
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.results.leaderboard import LeaderboardRow
-from aar.scoring.submissions.submission_views import SubmissionView
+from aar.scoring.submissions import SubmissionView
 from aar.store.event_log import LoggedEvent
 
 

@@ -16,8 +16,8 @@ from aar.campaign.views import get_researcher, list_researchers, working_researc
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.readmodels.formatting import model_label
 from aar.redteam.campaign_rows import add_campaign
-from aar.scoring.submissions.method_manifest import MethodManifest
-from aar.scoring.submissions.submit import submit
+from aar.scoring.method_manifest import MethodManifest
+from aar.scoring.submissions import submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database

@@ -14,7 +14,7 @@ from aar.campaign.controller.service_restarts import FaultBuffer
 from aar.errors import AarError, DatabaseError, SandboxError, find_disk_full, is_disk_full, is_transient
 from aar.redteam.campaign_rows import add_campaign
 from aar.sandbox.leases import Leases
-from aar.scoring.cleanroom.run_files import store_output
+from aar.scoring.cleanroom.run_sandbox import store_output
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

@@ -13,7 +13,7 @@ from aar.problems.protocol import Stage
 from aar.problems.search_space import SearchableProblem, SearchSpace
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.scoring.submissions.method_manifest import read_manifest
+from aar.scoring.method_manifest import read_manifest
 
 PROBLEMS = [Toy(), WeakToStrong()]
 

@@ -12,7 +12,7 @@ from aar.errors import UsageError
 from aar.events import ContextReset, MessageAdded, ModelCallFailed, ToolFinished, TurnReceived
 from aar.readmodels.researchers.transcript import whole_transcript
 from aar.report.inspect_export import write_inspect_log
-from aar.scoring.submissions.submit import list_submissions
+from aar.scoring.submissions import list_submissions
 from aar.store.event_log import append_event
 
 pytest.importorskip("inspect_ai", reason="the extra inspect (inspect_ai) is not installed")

@@ -39,7 +39,7 @@ from aar.readmodels.submissions.seed_scores import read_seed_scores
 from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
 from aar.readmodels.submissions.submission_lineage import find_parent
 from aar.redteam.campaign_rows import add_campaign
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submissions import get_submission
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append_event

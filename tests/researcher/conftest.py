@@ -22,7 +22,7 @@ from aar.llm.price_book import ModelPrice, PriceBook
 from aar.problems.protocol import Metric
 from aar.researcher.context import ResearcherContext
 from aar.sandbox.protocol import ExecResult, ExitReason
-from aar.scoring.submissions.submit import SubmissionView, get_submission
+from aar.scoring.submissions import SubmissionView, get_submission
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database

@@ -18,7 +18,7 @@ from aar.errors import DatabaseError, SetupError
 from aar.llm.price_book import ModelPrice, PriceBook
 from aar.researcher.context import FallbackModel
 from aar.researcher.loop import run_researcher
-from aar.scoring.audits.review.reviewer import Reviewer
+from aar.scoring.audits.reviewer import Reviewer
 from aar.store.database import Database
 from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry, Researcher

@@ -12,8 +12,7 @@ from sqlalchemy import select
 from aar.budget.ledger import Ledger
 from aar.problems.toy import Toy
 from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditStage, AuditVerdict
-from aar.scoring.audits.review.code_listing import render_code_listing
-from aar.scoring.audits.review.reviewer import MAX_OUTPUT_TOKENS, Reviewer
+from aar.scoring.audits.reviewer import MAX_OUTPUT_TOKENS, Reviewer, render_code_listing
 from aar.store.models import LedgerEntry
 
 from .conftest import CAMPAIGN, House

@@ -22,10 +22,10 @@ from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.docker import DockerBackend
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
+from aar.scoring.method_manifest import read_manifest
 from aar.scoring.scorer import Scorer
-from aar.scoring.submissions.method_manifest import read_manifest
-from aar.scoring.submissions.submit import SubmissionView, submit
+from aar.scoring.submissions import SubmissionView, submit
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

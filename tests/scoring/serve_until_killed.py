@@ -11,7 +11,7 @@ from aar.budget.limits import Limits
 from aar.llm.price_book import PriceBook
 from aar.problems.registry import find_problem
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
-from aar.scoring.audits.teacher_permutation import TeacherAudit
+from aar.scoring.audits.score_audits import TeacherAudit
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore

@@ -24,7 +24,7 @@ from aar.redteam.score_arena import ScoreArena
 from aar.redteam.score_oracle import ScoreOracle, make_split
 from aar.sandbox.bubblewrap.backend import BubblewrapBackend
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring.audits.coordinate_change import COORDINATE_KNOWLEDGE as KNOWLEDGE_RULE
+from aar.scoring.audits.score_audits import COORDINATE_KNOWLEDGE as KNOWLEDGE_RULE
 from aar.settings import get_settings
 from aar.testing.conformance.attack_suite import AttackSuite
 from aar.testing.simulations.principal_axes import PrincipalAxes

@@ -10,11 +10,11 @@ from sqlalchemy import select, update
 
 from aar.errors import Conflict
 from aar.problems.protocol import Estimate, Metric
+from aar.scoring import confirmation_queue, finalizer
 from aar.scoring.audits.protocol import PhaseScores
-from aar.scoring.confirmation import confirmation_outcome, confirmation_queue
-from aar.scoring.confirmation.confirmation_queue import CheckPlan
+from aar.scoring.confirmation_queue import CheckPlan
 from aar.scoring.results.leaderboard import read_leader, read_leaderboard
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submissions import get_submission
 from aar.store.models import ScoringRun, StageEstimate, Submission
 
 from .conftest import CAMPAIGN, COPY, events
@@ -38,7 +38,7 @@ def confirm(desk: Any, problem: Any, number: int, value: float, metric: Metric =
         work = confirmation_queue.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
         assert work is not None
         found = {"confirm": PhaseScores(estimate_of([value]), [], 1)}
-        confirmation_outcome.finish_check(session, work.check_id, found, [], plan=PLAN, metric=metric)
+        finalizer.finish_check(session, work.check_id, found, [], plan=PLAN, metric=metric)
 
 
 def board(desk: Any, higher: bool = True) -> list[Any]:
@@ -95,8 +95,8 @@ def test_all_of_it_turned_round_where_lower_is_better(desk: Any, problem: Any) -
 def test_the_leader_is_asked_for_once(desk: Any) -> None:
     hand_in(desk, 0.4, 0.9)
     with desk.db.writing() as session:
-        assert confirmation_outcome.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
-        assert not confirmation_outcome.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
+        assert finalizer.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
+        assert not finalizer.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
         (check,) = confirmation_queue.pending_checks(session, CAMPAIGN)
     assert (check.number, check.by, check.kind, check.state) == (2, "scorer", "confirmation", "queued")
 
@@ -145,7 +145,7 @@ def sealed_check(desk: Any, problem: Any, number: int, found: Estimate, seeds: i
         work = confirmation_queue.claim_check(session, CAMPAIGN, problem, PLAN, [], "secret")
         assert work is not None
         phases = {"confirm": PhaseScores(found, [], seeds)}
-        confirmation_outcome.finish_check(session, work.check_id, phases, [], plan=PLAN, metric=PGR)
+        finalizer.finish_check(session, work.check_id, phases, [], plan=PLAN, metric=PGR)
         return get_submission(session, CAMPAIGN, number).status
 
 

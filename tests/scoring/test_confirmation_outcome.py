@@ -15,17 +15,15 @@ from aar.budget.limits import Limits
 from aar.errors import Conflict
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Problem, Task
+from aar.scoring import confirmation_queue
 from aar.scoring.audits.audit_findings import latest_findings
-from aar.scoring.audits.coordinate_change import CoordinatesAudit
-from aar.scoring.audits.teacher_permutation import TeacherAudit
+from aar.scoring.audits.score_audits import CoordinatesAudit, TeacherAudit
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.confirmation import confirmation_queue
-from aar.scoring.confirmation.confirmation_outcome import read_estimates
-from aar.scoring.confirmation.confirmation_queue import CheckPlan
+from aar.scoring.confirmation_queue import CheckPlan
+from aar.scoring.finalizer import read_estimates
 from aar.scoring.results.leaderboard import read_leaderboard
-from aar.scoring.submissions.disqualification import reinstate
-from aar.scoring.submissions.status_log import status_history
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submission_status import reinstate, status_history
+from aar.scoring.submissions import get_submission
 from aar.store.models import LedgerEntry, ScoringRun, StageEstimate, SubmissionCheck
 
 from .audits_for_tests import LastWord

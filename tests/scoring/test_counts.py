@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from aar.scoring.submissions.submit import count_submissions
+from aar.scoring.submissions import count_submissions
 
 from .conftest import CAMPAIGN
 

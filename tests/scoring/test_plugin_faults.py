@@ -17,11 +17,11 @@ from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.protocol import Estimate, Problem
 from aar.problems.registry import find_problem
 from aar.readmodels.alerts import list_alerts
-from aar.scoring.confirmation import confirmation_queue
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring import confirmation_queue
+from aar.scoring.submissions import get_submission
 
-from .confirmation.test_finalizer import pooling
 from .conftest import CAMPAIGN, COPY, events
+from .test_finalizer import pooling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 Serving = Callable[..., Any]

@@ -16,9 +16,9 @@ from aar.budget.limits import Limits
 from aar.errors import Conflict, LimitReached, NotFound
 from aar.problems.protocol import Problem
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.queue.submission_queue import read_queue
 from aar.scoring.results.leaderboard import read_leaderboard
-from aar.scoring.submissions.submit import list_submissions
+from aar.scoring.submission_queue import read_queue
+from aar.scoring.submissions import list_submissions
 from aar.store.models import Campaign, LedgerEntry, ScoringRun
 
 from .conftest import COPY, events

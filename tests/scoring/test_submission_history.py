@@ -8,16 +8,16 @@ import pytest
 
 from aar.errors import NotFound
 from aar.problems.protocol import Estimate, Problem, TaskScore
+from aar.scoring import submission_queue
 from aar.scoring.audits.audit_findings import record_finding
 from aar.scoring.audits.protocol import AuditResult, AuditVerdict
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult
-from aar.scoring.confirmation.confirmation_queue import CheckPlan, claim_check, request_check
+from aar.scoring.cleanroom.clean_room import ScoringRunResult
+from aar.scoring.confirmation_queue import CheckPlan, claim_check, request_check
 from aar.scoring.phases import CONFIRMATION
-from aar.scoring.queue import submission_queue
 from aar.scoring.results import score_writer
+from aar.scoring.results.verdict_messages import RunFailure
 from aar.scoring.submission_history import SubmissionRecord, read_submission_record
-from aar.scoring.submissions.disqualification import disqualify
-from aar.scoring.verdict_messages import RunFailure
+from aar.scoring.submission_status import disqualify
 from aar.store.models import Submission
 
 CAMPAIGN = "k3v9qd"

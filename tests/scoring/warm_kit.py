@@ -9,8 +9,8 @@ import anyio
 from aar.errors import SandboxError
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.protocol import Sandbox, SandboxSpec
-from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, ScoringRunResult
+from aar.scoring.cleanroom.scoring_run import run_with_retries
 
 
 class Counting:

@@ -14,10 +14,10 @@ import pytest
 from aar.errors import NotFound, SandboxError
 from aar.problems.protocol import Problem, Stage, Task
 from aar.sandbox.leases import Leases
-from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
-from aar.scoring.verdict_messages import RunFailure
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, ScoringRunResult
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
+from aar.scoring.cleanroom.scoring_run import run_with_retries
+from aar.scoring.results.verdict_messages import RunFailure
 
 from .warm_kit import Clock, Counting, attempt, ready
 
@@ -128,7 +128,7 @@ class WarmSuite:
     async def test_trees_that_no_path_reaches_end_nothing(
         self, problem: Problem, room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("aar.scoring.cleanroom.sandbox_pool._CHECK_SECONDS", 0.1)
+        monkeypatch.setattr("aar.scoring.cleanroom.clean_room._CHECK_SECONDS", 0.1)
         nest = (
             GOOD + "import os\nfor names in (['d'] * 1500, ['x' * 250] * 24):\n    os.chdir('/workspace')\n"
             "    for name in names:\n        os.mkdir(name)\n        os.chdir(name)\n"

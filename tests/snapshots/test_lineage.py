@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound
 from aar.events import SnapshotTaken
 from aar.redteam.campaign_rows import add_campaign
-from aar.snapshots.store import SavedSnapshot, list_ancestors, record_snapshot, resolve_digest
+from aar.snapshots.lineage import list_ancestors, record_snapshot, resolve_digest
+from aar.snapshots.store import SavedSnapshot
 from aar.store import event_log, open_database
 from aar.store.models import Submission
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.errors import TransferRefused
-from aar.snapshots.store import SnapshotStore
-from aar.snapshots.tree_manifest import FileEntry, check_name, decode_manifest, encode_manifest, manifest_digest
+from aar.snapshots.store import FileEntry, SnapshotStore, check_name, decode_manifest, encode_manifest, manifest_digest
 
 _part = st.text(st.characters(categories=["L", "N"], include_characters=" .-_'"), min_size=1, max_size=12).filter(
     lambda part: part not in (".", "..")

@@ -13,7 +13,7 @@ from aar.sandbox import inventory
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink
 from aar.sandbox.inventory import SweepResult, remove_abandoned_sandboxes
 from aar.sandbox.protocol import SandboxBackend
-from aar.scoring.cleanroom import run_files
+from aar.scoring.cleanroom import run_sandbox
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.models import Campaign
@@ -74,7 +74,7 @@ async def prune_sandboxes(database: Database, settings: Settings, *, unknown_too
         scoring = settings.campaign_dir(campaign_id) / SCORING_FOLDER
         if run or campaign_id in known or not scoring.is_dir() or await _is_campaign_controlled(database, campaign_id):
             continue
-        for name, error in (await asyncio.to_thread(run_files.remove_leftover_runs, scoring)).items():
+        for name, error in (await asyncio.to_thread(run_sandbox.remove_leftover_runs, scoring)).items():
             swept.left.setdefault(name, str(error))
     return swept
 

@@ -37,10 +37,10 @@ from aar.researcher.offline.server_process import run_offline_server
 from aar.sandbox.incidents import BackendOutageMonitor
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import Mount
-from aar.scoring.audits.registry import available_audits
-from aar.scoring.audits.review.reviewer import Reviewer
+from aar.scoring.audits.audit_runner import available_audits
+from aar.scoring.audits.reviewer import Reviewer
 from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.confirmation.confirmation_queue import CheckPlan
+from aar.scoring.confirmation_queue import CheckPlan
 from aar.scoring.scorer import Scorer
 from aar.snapshots.store import SnapshotStore
 

@@ -23,7 +23,7 @@ from aar.cli.output.printing import print_json, to_json_value
 from aar.cli.submissions.details import print_details
 from aar.cli.submissions.listing import parse_submission_number
 from aar.readmodels.submissions.submission_details import read_submission_details
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submissions import get_submission
 
 app = typer.Typer(
     cls=CommandGroup,

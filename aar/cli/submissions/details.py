@@ -11,7 +11,7 @@ from aar.cli.output.printing import make_console, make_table
 from aar.forum.references.citations import submission_status_word
 from aar.readmodels.submissions.phase_labels import phase_label
 from aar.readmodels.submissions.submission_details import SubmissionDetails
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 
 _STYLES = {
     "passed": "green",

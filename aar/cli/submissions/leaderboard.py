@@ -14,7 +14,7 @@ from aar.cli.output.formatting import clean_line, format_score
 from aar.cli.output.printing import make_console, make_table, print_json, print_table
 from aar.readmodels.problem_metric import find_metric
 from aar.readmodels.submissions.board import BoardRow, read_board
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 
 
 def leaderboard(

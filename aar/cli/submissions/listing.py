@@ -18,7 +18,7 @@ from aar.cli.submissions.history import print_history
 from aar.errors import UsageError
 from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
 from aar.readmodels.submissions.submission_details import SubmissionDetails, read_submission_details
-from aar.scoring.submissions.submit import SubmissionView, get_submission, list_submissions
+from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
 
 
 def submissions(

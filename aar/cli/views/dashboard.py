@@ -28,7 +28,7 @@ from aar.cli.views.overview import CampaignOverview, ResearcherRow
 from aar.readmodels.alerts import Alert
 from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.readmodels.submissions.board import BoardRow
-from aar.scoring.queue.submission_queue import QueueState
+from aar.scoring.submission_queue import QueueState
 
 _BAR = 30
 _OTHER_LINES = 21

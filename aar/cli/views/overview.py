@@ -19,7 +19,7 @@ from aar.readmodels.alerts import Alert, list_alerts
 from aar.readmodels.formatting import is_offline
 from aar.readmodels.problem_metric import find_metric
 from aar.readmodels.submissions.board import BoardRow, read_board, read_queue_state
-from aar.scoring.queue.submission_queue import QueueState
+from aar.scoring.submission_queue import QueueState
 from aar.store.column_types import now
 
 _NEWEST_POSTS = 4

@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.readmodels.submissions.submission_details import PhaseView, list_submission_details
-from aar.scoring.queue.submission_queue import QueueState, read_queue
 from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
-from aar.scoring.submissions.submit import SubmissionView, invalidated_submissions
+from aar.scoring.submission_queue import QueueState, read_queue
+from aar.scoring.submissions import SubmissionView, invalidated_submissions
 from aar.scoring.visibility import Audience, RestrictedData, may_see, rows_seen_by, submission_seen_by
 from aar.store.models import Campaign, ScoringRun, Submission
 

@@ -10,8 +10,8 @@ from aar.readmodels.submissions.board import Board
 from aar.readmodels.submissions.submission_details import PhaseView, Score, SubmissionDetails
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import AuditVerdict
-from aar.scoring.ranking_statistics import shrink_scores
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.results.ranking_statistics import shrink_scores
+from aar.scoring.submissions import SubmissionView
 
 
 @dataclass(frozen=True, slots=True)

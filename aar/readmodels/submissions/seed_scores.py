@@ -16,7 +16,7 @@ from aar.errors import AarError
 from aar.problems.registry import find_problem
 from aar.scoring.phases import phase_of
 from aar.scoring.results.score_writer import read_pooled_scores
-from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
+from aar.scoring.submissions import SHOWN_DECIMALS
 
 
 @dataclass(frozen=True, slots=True)

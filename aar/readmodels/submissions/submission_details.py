@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Stage
 from aar.scoring.audits.audit_findings import FindingView, latest_findings
-from aar.scoring.confirmation.confirmation_queue import OPEN_CHECK_STATES, CheckView, list_checks
-from aar.scoring.submissions.status_log import StatusView
-from aar.scoring.submissions.submission_views import SHOWN_DECIMALS
+from aar.scoring.confirmation_queue import OPEN_CHECK_STATES, CheckView, list_checks
+from aar.scoring.submission_status import StatusView
+from aar.scoring.submissions import SHOWN_DECIMALS
 from aar.scoring.visibility import Audience, RestrictedData, findings_seen_by, may_see, may_see_phase
 from aar.store.models import StageEstimate, StatusChange, Submission
 

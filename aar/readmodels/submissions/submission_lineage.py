@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from aar.report.charts.svg import (
     series_class,
     time_axis,
 )
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 
 
 def score_chart(

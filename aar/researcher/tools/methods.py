@@ -18,9 +18,9 @@ from aar.researcher.tools.definitions import (
     ToolRun,
 )
 from aar.sandbox.protocol import WORKSPACE, Sandbox
+from aar.scoring.method_manifest import MethodManifest, read_manifest
 from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
-from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
-from aar.scoring.submissions.submit import submit
+from aar.scoring.submissions import submit
 from aar.scoring.visibility import Audience, rows_seen_by
 from aar.snapshots.lineage import resolve_digest
 from aar.snapshots.store import SavedSnapshot, SnapshotStore

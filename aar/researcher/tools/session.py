@@ -16,8 +16,8 @@ from aar.errors import UsageError
 from aar.forum.news import News, news_since
 from aar.researcher.tools.commands import fetch_job_status, job_report
 from aar.researcher.tools.definitions import BudgetInput, FinishInput, Tool, ToolResult, ToolRun, WaitInput, no_summary
-from aar.scoring.queue.submission_queue import read_queue
-from aar.scoring.submissions.submit import count_submissions
+from aar.scoring.submission_queue import read_queue
+from aar.scoring.submissions import count_submissions
 
 _NEWS_SECONDS = 3.0
 _SLICE_SECONDS = 60.0

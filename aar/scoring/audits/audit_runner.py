@@ -1,10 +1,12 @@
-"""Runs the audits: on code before its first run, on scores at a confirmation."""
+"""Collects the audits of a campaign and runs them: on code before it runs, on scores at a confirmation."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from secrets import token_hex
 
@@ -15,16 +17,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.concurrency import best_effort
-from aar.errors import AarError, BoundExceeded, SandboxError
+from aar.errors import AarError, BoundExceeded, SandboxError, SetupError
 from aar.problems.protocol import Problem, supports_corruption
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.scoring.audits.audit_findings import record_finding
 from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores
-from aar.scoring.audits.static import StaticAudit, check_code
-from aar.scoring.cleanroom import run_files
+from aar.scoring.audits.score_audits import CoordinatesAudit, LabelNoiseAudit, SplitSensitivityAudit, TeacherAudit
+from aar.scoring.audits.static_audit import StaticAudit, check_code
+from aar.scoring.cleanroom import run_sandbox
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
-from aar.scoring.submissions.disqualification import disqualify
-from aar.scoring.submissions.submission_views import SubmissionView
+from aar.scoring.submission_status import disqualify
+from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import lock_campaign
@@ -132,7 +135,7 @@ class AuditRunner:
         finally:
             with CancelScope(shield=True):
                 await best_effort(
-                    anyio.to_thread.run_sync(run_files.remove_run_folder, folder),
+                    anyio.to_thread.run_sync(run_sandbox.remove_run_folder, folder),
                     partial(report_left_behind, self._on_incident, folder.name, campaign_id),
                 )
 
@@ -163,3 +166,57 @@ async def _answer(audit: Audit, dossier: AuditInput) -> AuditResult:
 
 def _unasked(audit: Audit) -> str:
     return f"not carried out: {audit.name}"[:64]
+
+
+AUDIT_ENTRY_POINTS = "aar.audits"
+
+
+def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = ()) -> list[Audit]:
+    """Return the audits of a campaign, those that read code first.
+
+    An installed package brings one by an entry point of the group ``aar.audits`` that names a class made without
+    arguments.
+
+    Args:
+        noise_levels: shares of the teacher's labels to turn round, above 0 and at most one half.
+        extra: audits that need something of the campaign's, such as the reviewer its model.
+
+    Raises:
+        SetupError: a plug-in cannot be loaded, does not implement ``Audit``, or takes a name that is in use.
+    """
+    shipped: list[Audit] = [
+        StaticAudit(),
+        TeacherAudit(),
+        LabelNoiseAudit(noise_levels),
+        SplitSensitivityAudit(),
+        CoordinatesAudit(),
+    ]
+    found = [
+        *shipped,
+        *extra,
+        *map(_loaded, sorted(entry_points(group=AUDIT_ENTRY_POINTS), key=lambda entry: entry.name)),
+    ]
+    twice = [name for name, times in Counter(audit.name for audit in found).items() if times > 1]
+    if twice:
+        raise SetupError(
+            f"audit name is not unique: got {twice[0]!r} twice",
+            f"Give the one in the entry points {AUDIT_ENTRY_POINTS!r} another name",
+        )
+    return sorted(found, key=lambda audit: audit.stage is not AuditStage.SUBMITTED)
+
+
+def _loaded(entry: EntryPoint) -> Audit:
+    brought = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    what = f"audit {entry.name!r} ({entry.value}){brought}"
+    try:
+        made = entry.load()()
+    except Exception as error:
+        raise SetupError(
+            f"{what} cannot be loaded: {type(error).__name__}: {error}",
+            "Update or uninstall the package that contains it",
+        ) from error
+    if isinstance(made, Audit) and isinstance(made.stage, AuditStage):
+        return made
+    missing = [name for name in ("name", "stage", "phases", "judge") if not hasattr(made, name)]
+    lacks = f"lacks {', '.join(missing)}" if missing else "has no AuditStage as its stage"
+    raise SetupError(f"{what} {lacks}", "Implement aar.scoring.audits.protocol.Audit")

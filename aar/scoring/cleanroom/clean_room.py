@@ -12,29 +12,40 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
 import structlog
+from anyio import CancelScope, CapacityLimiter
+from anyio.abc import TaskGroup
 
-from aar.errors import SandboxError, TransferRefused
-from aar.problems.protocol import Problem, Task
+from aar.budget.ledger import Ledger
+from aar.concurrency import unwrap_exception_group
+from aar.errors import AarError, SandboxError, TransferRefused
+from aar.problems.protocol import Problem, Task, TaskScore
 from aar.sandbox.incidents import BackendOutageMonitor, IncidentSink, report_left_behind
 from aar.sandbox.leases import Leases
 from aar.sandbox.protocol import WORKSPACE, ExecResult, Sandbox, SandboxBackend
 from aar.sandbox.state_dir import runtime_root
-from aar.scoring.cleanroom import run_files
-from aar.scoring.cleanroom.run_meter import Stopwatch
+from aar.scoring.cleanroom import run_sandbox
 from aar.scoring.cleanroom.run_sandbox import RunSandbox, RunSandboxFactory
-from aar.scoring.cleanroom.sandbox_pool import SandboxPool
-from aar.scoring.verdict_messages import RunFailure, failure_message, output_missing_message, output_refused_message
+from aar.scoring.results.verdict_messages import (
+    RunFailure,
+    failure_message,
+    output_missing_message,
+    output_refused_message,
+)
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
+from aar.store.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +84,26 @@ class RunOutcome:
                 self.output.unlink(missing_ok=True)
             except OSError as error:  # the next sweep tries again; no score depends on it
                 log.warning("an output file is left behind", path=str(self.output), error=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringRunResult:
+    """The result of one scoring run.
+
+    Args:
+        score: the parts that the problem measured; None when the run failed.
+        failure, verdict: why it failed, for the researcher; None and empty when scored.
+        output_digest: SHA-256 of the output file; None without one.
+        seconds: wall-clock seconds of the method itself, of all attempts where sandboxes were lost under it.
+        fault: the error in the problem's own code, for people; empty if there was none.
+    """
+
+    score: TaskScore | None
+    failure: RunFailure | None
+    verdict: str
+    output_digest: str | None
+    seconds: float
+    fault: str = ""
 
 
 class CleanRoom:
@@ -209,7 +240,7 @@ class CleanRoom:
             for name in await self.backend.orphans(owner):
                 if name.startswith(f"{owner}-run-"):
                     removing.start_soon(remove, name)
-        left |= await anyio.to_thread.run_sync(run_files.remove_leftover_runs, self.work_dir, frozenset(left))
+        left |= await anyio.to_thread.run_sync(run_sandbox.remove_leftover_runs, self.work_dir, frozenset(left))
         for name, why in left.items():
             report_left_behind(self.on_incident, name, owner, why)
 
@@ -223,7 +254,7 @@ class CleanRoom:
         watch: Stopwatch,
     ) -> RunOutcome:
         limits, sandbox = self.problem.run_limits, room.sandbox
-        await anyio.to_thread.run_sync(run_files.fill_run_folder, room.folder, task.public, source, self.snapshots)
+        await anyio.to_thread.run_sync(run_sandbox.fill_run_folder, room.folder, task.public, source, self.snapshots)
         command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT_PATH]
         async with slot:
             with watch.time_attempt():
@@ -279,9 +310,205 @@ class CleanRoom:
             return _failed(output_missing_message(), result)
         except (OSError, TransferRefused):  # TimeoutError is an OSError
             return _failed(output_refused_message(limits), result)
-        path = await anyio.to_thread.run_sync(run_files.store_output, content, self.work_dir)
+        path = await anyio.to_thread.run_sync(run_sandbox.store_output, content, self.work_dir)
         return RunOutcome(True, None, "", path, hashlib.sha256(content).hexdigest(), result.seconds)
 
 
 def _failed(bad: tuple[RunFailure, str], result: ExecResult) -> RunOutcome:
     return RunOutcome(False, bad[0], bad[1], None, None, result.seconds)
+
+
+class Stopwatch:
+    """Measures the seconds that a method ran: its latest attempt, and all."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.begun = False
+        self._before = 0.0
+
+    @property
+    def total(self) -> float:
+        """Return the seconds of all attempts together."""
+        return self._before + self.seconds
+
+    @contextmanager
+    def time_attempt(self) -> Iterator[None]:
+        """Time an attempt, also one that is cancelled or loses its sandbox."""
+        self._before, self.seconds, self.begun = self.total, 0.0, True
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds = time.monotonic() - started
+
+
+class RunMeter(Stopwatch):
+    """Books each attempt of a run against a reservation of its own.
+
+    Args:
+        db, ledger: where it is booked.
+        cpus: cores that are charged whether they are busy or not.
+    """
+
+    def __init__(self, db: Database, ledger: Ledger, cpus: float) -> None:
+        super().__init__()
+        self.request_id = ""
+        self._db = db
+        self._ledger = ledger
+        self._cpus = cpus
+
+    @property
+    def core_seconds(self) -> float:
+        """Return the core-seconds of the latest attempt."""
+        return self.seconds * self._cpus
+
+    def use_reservation(self, request_id: str) -> None:
+        """Book the next attempt against this reservation."""
+        self._before, self.seconds, self.begun = self.total, 0.0, False
+        self.request_id = request_id
+
+    async def close(self) -> None:
+        """Settle the reservation, or release it if the method never started.
+
+        A settled reservation stays settled.
+        """
+        with CancelScope(shield=True):
+            if not self.begun:
+                await self._ledger.release(self.request_id)
+                return
+            await self._db.write(
+                lambda session: self._ledger.settle_compute_in(session, self.request_id, self.core_seconds)
+            )
+
+
+_CHECK_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
+
+Cores = tuple[int, ...]
+
+
+class SandboxPool:
+    """A pool of sandboxes that are ready for a run.
+
+    Args:
+        make: makes a sandbox on the given cores.
+        end: destroys a sandbox and all that is left of it, even when cancelled.
+        places: sets of cores that runs are given; ``((),)`` where they may run on any.
+        ready: sandboxes to have ready in all, spread over the places.
+        tidy: removes what earlier sandboxes left, at each check; it never raises.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Cores], Awaitable[RunSandbox]],
+        end: Callable[[RunSandbox], Coroutine[Any, Any, None]],
+        places: Sequence[Cores],
+        ready: int,
+        tidy: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._make = make
+        self._tidy = tidy
+        self._end = end
+        self._each = math.ceil(ready / len(places))
+        self._idle: dict[Cores, deque[RunSandbox]] = {place: deque() for place in places}
+        self._making: Counter[Cores] = Counter()
+        self._makers = CapacityLimiter(ready)
+        self._changed = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Fill the pool while the block lasts; at its end every sandbox is destroyed."""
+        try:
+            with unwrap_exception_group():
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._keep)
+                    yield
+                    self._tasks.cancel_scope.cancel()
+        finally:
+            self._tasks = None
+            left = [room for idle in self._idle.values() for room in idle]
+            for idle in self._idle.values():
+                idle.clear()
+            with CancelScope(shield=True):
+                async with anyio.create_task_group() as ending:
+                    for room in left:
+                        ending.start_soon(self._end, room)
+
+    @property
+    def ready(self) -> int:
+        """Return the number of sandboxes that are ready."""
+        return sum(map(len, self._idle.values()))
+
+    async def acquire(self, cores: Cores) -> RunSandbox | None:
+        """Return an unused sandbox on these cores; None if none is available.
+
+        A sandbox that is being made counts as available.
+
+        The caller destroys it with ``release``, on every path.
+        """
+        if cores not in self._idle:
+            return None
+        while True:
+            while self._idle[cores]:
+                room = self._idle[cores].popleft()
+                self._fill_up(cores)
+                if await self._usable(room):
+                    return room
+            if not self._making[cores]:
+                return None
+            await self._changed.wait()
+
+    async def release(self, room: RunSandbox) -> None:
+        """Destroy a sandbox after its run, in the background while the pool is open.
+
+        Closing the pool waits for it.
+        """
+        if self._tasks is None:
+            await self._end(room)
+        else:
+            self._tasks.start_soon(self._end, room)
+
+    async def _keep(self) -> None:
+        while True:
+            for cores, idle in self._idle.items():
+                while idle and idle[0].expires_soon:
+                    await self.release(idle.popleft())
+                self._fill_up(cores)
+            await anyio.sleep(_CHECK_SECONDS)
+            if self._tidy is not None:
+                await self._tidy()
+
+    def _fill_up(self, cores: Cores) -> None:
+        if self._tasks is None or self._tasks.cancel_scope.cancel_called:
+            return
+        for _ in range(self._each - len(self._idle[cores]) - self._making[cores]):
+            self._making[cores] += 1
+            self._tasks.start_soon(self._add, cores)
+
+    async def _add(self, cores: Cores) -> None:
+        try:
+            async with self._makers:
+                self._idle[cores].append(await self._make(cores))
+        except (AarError, OSError) as error:
+            # A run that needs a sandbox now makes one directly, with the same error.
+            log.warning("no room could be made ready for the next run", error=str(error))
+        finally:
+            self._making[cores] -= 1
+            self._changed.set()
+            self._changed = anyio.Event()
+
+    async def _usable(self, room: RunSandbox) -> bool:
+        try:
+            with anyio.fail_after(_ANSWER_SECONDS):
+                await room.sandbox.jobs()  # asks the sandbox's server; starts nothing
+            usable = not room.expires_soon
+        except Exception as error:  # noqa: BLE001 - another sandbox is made in any case
+            log.info("a room that was ready has ended; it is replaced", name=room.name, error=str(error))
+            usable = False
+        except BaseException:
+            await self.release(room)
+            raise
+        if not usable:
+            await self.release(room)
+        return usable

@@ -1,23 +1,32 @@
-"""Sandboxes for single scoring runs: made with empty data and code, destroyed afterwards."""
+"""Files and sandboxes of single scoring runs: made before a run, destroyed after it."""
 
 from __future__ import annotations
 
+import os
 import secrets
+import shutil
+import stat
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 import anyio.to_thread
 import structlog
-from anyio import CancelScope
+from anyio import CancelScope, CapacityLimiter
 
-from aar.errors import BackendAway
-from aar.problems.protocol import Problem
+from aar.concurrency import best_effort, log_failure
+from aar.errors import BackendAway, PluginFailed, SandboxError
+from aar.fsutil import remove_tree
+from aar.problems.plugin_calls import PROCESSES, call_plugin
+from aar.problems.protocol import Problem, Stage, Task
+from aar.sandbox import workspaces
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
-from aar.scoring.cleanroom import run_files
+from aar.snapshots.store import SnapshotStore
 
 log = structlog.get_logger(__name__)
 
@@ -83,9 +92,9 @@ class RunSandboxFactory:
         folder = self._folder / name
         made: Sandbox | None = None
         try:
-            shown = await anyio.to_thread.run_sync(run_files.make_run_folder, folder)
+            shown = await anyio.to_thread.run_sync(make_run_folder, folder)
             mounts = [] if bare else [*shown, Mount(self._problem.lab(), "/lab")]
-            spec = self._spec(name, owner, run_files.workspace_folder(folder), mounts, cores)
+            spec = self._spec(name, owner, workspace_folder(folder), mounts, cores)
             # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
             with CancelScope(shield=True):
                 sandbox = made = await self._backend.create(spec)
@@ -110,7 +119,7 @@ class RunSandboxFactory:
                 else:
                     await self._backend.remove(name)
                 # Only now: a sandbox that may still run needs its folder.
-                await anyio.to_thread.run_sync(run_files.remove_run_folder, folder)
+                await anyio.to_thread.run_sync(remove_run_folder, folder)
             except Exception as error:  # noqa: BLE001 - the scorer goes on after any failure to remove
                 self._left[name] = (owner, folder)
                 # An outage is reported as such, and each try to make a sandbox during it leaves a folder.
@@ -129,7 +138,7 @@ class RunSandboxFactory:
         async def again(name: str, owner: str, folder: Path) -> None:
             try:
                 await self._backend.remove(name)
-                await anyio.to_thread.run_sync(run_files.remove_run_folder, folder)
+                await anyio.to_thread.run_sync(remove_run_folder, folder)
             except Exception as error:  # noqa: BLE001 - the next check, or the next sweep, tries again
                 log.info("a room is still left behind", name=name, error=str(error))
                 if last:
@@ -166,3 +175,185 @@ class RunSandboxFactory:
             cores=cores,
             keep_workspace=False,
         )
+
+
+_DATA, _METHOD = "data", "method"
+
+
+def make_run_folder(folder: Path) -> list[Mount]:
+    """Make a run's folder with empty places for data and code; returns their mounts.
+
+    Args:
+        folder: must not exist; a sandbox's user can pass through it and not list it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    folder.chmod(0o711)
+    for name in (_DATA, _METHOD):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o755)
+    return [Mount(folder / name, f"/{name}") for name in (_DATA, _METHOD)]
+
+
+def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStore | None) -> None:
+    """Copy a task's public bundle and a method's code into a run's folder.
+
+    The sandbox shows these folders already.
+
+    Files are hard links where the file system allows it, else copies.
+
+    Args:
+        folder: as ``make_run_folder`` made it.
+        source: digest of a snapshot, or a directory to show as it is.
+
+    Raises:
+        NotFound: no snapshot of that digest.
+    """
+    _show(public, folder / _DATA)
+    for path in (folder / _DATA).rglob("*"):
+        # Times would show a method which file an audit has written again.
+        os.utime(path, (0, 0), follow_symlinks=False)
+    if isinstance(source, Path):
+        _show(source, folder / _METHOD)
+    elif snapshots is None:
+        raise SandboxError("this clean room has no snapshot store", "Give it one, or a directory to run")
+    else:
+        code = folder / "code"
+        snapshots.materialise(source, code)
+        make_readable(code)
+        # The folder itself must stay: it is the one that is mounted.
+        for entry in list(code.iterdir()):
+            entry.rename(folder / _METHOD / entry.name)
+    # Byte code in a method would run instead of the source that was audited.
+    for cached in list((folder / _METHOD).rglob("__pycache__")):
+        if cached.is_dir() and not cached.is_symlink():
+            remove_tree(cached)
+        else:
+            cached.unlink(missing_ok=True)
+
+
+def _show(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+    return target
+
+
+def store_output(content: bytes, work_dir: Path) -> Path:
+    """Store an output in a file that only the controller reads; returns the file."""
+    outputs = work_dir / "outputs"
+    outputs.mkdir(parents=True, exist_ok=True)
+    path = outputs / f"{secrets.token_hex(8)}.npy"
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    return path
+
+
+def workspace_folder(folder: Path) -> Path:
+    """Return the path of a run's workspace in its folder."""
+    return folder / "workspace"
+
+
+def remove_run_folder(folder: Path) -> None:
+    """Remove a run's folder with everything that a method left in it.
+
+    Raises:
+        SandboxError: something of it stays; nothing is removed while a file system is mounted in it.
+    """
+    if folder.exists():
+        workspaces.discard(workspace_folder(folder))
+        remove_tree(folder)
+
+
+def remove_leftover_runs(work_dir: Path, keep: Collection[str] = ()) -> dict[str, Exception]:
+    """Remove the runs that a killed process left in a work folder.
+
+    Returns the reason for each folder that could not be removed, by name.
+
+    Args:
+        keep: runs whose sandbox may still run; their folders stay.
+    """
+    left: dict[str, Exception] = {}
+    # A process killed while it made a sandbox may leave a mounted workspace that no backend knows.
+    runs = work_dir / "runs"
+    folders = [each for each in runs.iterdir() if each.name not in keep] if runs.is_dir() else []
+    for folder in (*folders, work_dir / "bundles", work_dir / "outputs"):
+        try:
+            if folder.parent == runs:
+                remove_run_folder(folder)
+            else:
+                remove_tree(folder)
+        except Exception as error:  # noqa: BLE001 - one folder must not block the others
+            left[folder.name] = error
+    with suppress(OSError):  # it holds the files that stay
+        runs.rmdir()
+    return left
+
+
+if TYPE_CHECKING:
+    from aar.workers.worker_pool import WorkerPool
+
+
+@asynccontextmanager
+async def prepared_bundles(
+    problem: Problem,
+    work_dir: Path,
+    *,
+    domain: str,
+    stage: Stage,
+    split_seed: int,
+    limiter: CapacityLimiter | None = None,
+    pool: WorkerPool = PROCESSES,
+) -> AsyncIterator[Task]:
+    """Provide a task's bundles while the block lasts.
+
+    The hidden bundle has mode 0700 and the folder around both is closed while they are written; the public one can
+    be read by the unprivileged user of a sandbox.
+
+    Args:
+        work_dir: the folder of bundles is made here.
+        limiter: bounds how many are prepared at once.
+        pool: whose processes prepare them.
+
+    Raises:
+        DataMissing, PluginFailed: from the problem; PluginFailed too when a bundle lies elsewhere than it should.
+    """
+    folder = work_dir / "bundles" / secrets.token_hex(8)
+    try:
+        await anyio.to_thread.run_sync(_make, folder)
+        task = await call_plugin(problem, "prepare", domain, stage, split_seed, folder, limiter=limiter, pool=pool)
+        await anyio.to_thread.run_sync(_settle, problem, task, folder)
+        yield task
+    finally:
+        with CancelScope(shield=True):
+            # The next sweep removes the rest.
+            await best_effort(anyio.to_thread.run_sync(remove_tree, folder), log_failure("a bundle is left behind"))
+
+
+def make_readable(directory: Path) -> None:
+    """Make a directory's regular files and folders readable for a sandbox's unprivileged user."""
+    for path in (directory, *directory.rglob("*")):
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            path.chmod(stat.S_IMODE(mode) | 0o555)
+        elif stat.S_ISREG(mode):
+            path.chmod(stat.S_IMODE(mode) | 0o444)
+
+
+def _make(folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)
+
+
+def _settle(problem: Problem, task: Task, folder: Path) -> None:
+    places = folder / "public", folder / "hidden"
+    if (task.public, task.hidden) != places or not all(each.is_dir() for each in places):
+        raise PluginFailed(f"bundles of problem {problem.name} misplaced: expected into/public and into/hidden")
+    task.hidden.chmod(0o700)
+    make_readable(task.public)
+    folder.chmod(0o711)

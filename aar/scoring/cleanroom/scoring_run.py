@@ -1,59 +1,225 @@
-"""One scoring run: prepares the split, runs the method, scores its output.
-
-A run is retried when its sandbox is lost.
-"""
+"""Executes one scoring run: reserve, prepare the split, run the method, score, record."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 import structlog
-from anyio import CapacityLimiter
+from anyio import CancelScope, CapacityLimiter
+from sqlalchemy.orm import Session
 
-from aar.errors import REMEDY, DiskFull, PluginFailed, SandboxError, SandboxUnavailable, is_disk_full
+from aar.budget.ledger import Ledger
+from aar.concurrency import best_effort, log_failure
+from aar.errors import (
+    REMEDY,
+    DiskFull,
+    LimitReached,
+    PluginFailed,
+    ProblemError,
+    SandboxError,
+    SandboxUnavailable,
+    is_disk_full,
+)
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.protocol import OutputRejected, Problem, Task, TaskScore
 from aar.problems.statistics import is_finite
-from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, RunOutcome
-from aar.scoring.cleanroom.run_meter import Stopwatch
-from aar.scoring.verdict_messages import (
+from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, RunMeter, RunOutcome, ScoringRunResult, Stopwatch
+from aar.scoring.cleanroom.run_sandbox import make_readable, prepared_bundles
+from aar.scoring.results import score_writer
+from aar.scoring.results.verdict_messages import (
+    PREPARATION_FAILED_MESSAGE,
     RunFailure,
     output_rejected_message,
     output_ungraded_message,
     output_unreadable_message,
     sandbox_lost_message,
 )
+from aar.scoring.submission_queue import CHECKS_PAYER, RunSpec, ScoringJob
+from aar.store.database import Database
+
+_RATE_PAUSE_SECONDS = 5.0
+_PREPARATIONS = 2
+_PROBES = 3
+"""Other splits that are tried before the problem counts as broken."""
+_PROBE_PAUSE_SECONDS = 1.0
+
+
+class RunExecutor:
+    """Executes the scoring runs of one campaign.
+
+    Args:
+        parallel: methods running at once; as many calls prepare and score.
+    """
+
+    def __init__(
+        self, db: Database, campaign_id: str, problem: Problem, clean_room: CleanRoom, ledger: Ledger, parallel: int
+    ) -> None:
+        self._db = db
+        self._campaign_id = campaign_id
+        self._problem = problem
+        self._clean_room = clean_room
+        self._ledger = ledger
+        self._slots = CapacityLimiter(parallel)
+        self._threads = CapacityLimiter(parallel)
+        self._under_way: Counter[str] = Counter()
+        self._ended = anyio.Event()
+        self._reserving = anyio.Lock()
+
+    async def execute(self, work: ScoringJob, ticket: RunSpec) -> ScoringRunResult:
+        """Execute a run and record its result.
+
+        A run that is cancelled before that has no result, and is charged for the time that its method ran.
+
+        Raises:
+            LimitReached: the run's worst case does not fit; nothing was run.
+            SandboxUnavailable, SandboxError, DataMissing: as in ``run_with_retries``.
+            ProblemError: the problem can prepare no split any more.
+        """
+        meter = RunMeter(self._db, self._ledger, self._problem.run_limits.cpus)
+        meter.use_reservation(await self._reserve(work, ticket))
+        try:
+            trial = await self._try(work, ticket, meter)
+            with CancelScope(shield=True):
+                await self._db.write(lambda session: self._record(session, ticket, trial, meter))
+        except BaseException:
+            # Without this it is charged at its worst case: see Ledger.write_off. The run's own error matters more.
+            with CancelScope(shield=True):
+                await best_effort(meter.close(), log_failure("the cost of a run that ended early could not be booked"))
+            raise
+        finally:
+            self._end(work.payer)
+        return trial
+
+    def _end(self, payer: str) -> None:
+        self._under_way[payer] -= 1
+        self._ended.set()
+        self._ended = anyio.Event()
+
+    async def _again(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> None:
+        """Book an attempt whose sandbox was lost, and reserve the next."""
+        await meter.close()
+        self._end(work.payer)
+        try:
+            meter.use_reservation(await self._reserve(work, ticket))
+        except BaseException:
+            self._under_way[work.payer] += 1  # the caller that made the run ends it
+            raise
+
+    async def _reserve(self, work: ScoringJob, ticket: RunSpec) -> str:
+        """Reserve a run's worst case, waiting for runs in progress; returns the reservation's id."""
+        limits, payer = self._problem.run_limits, work.payer
+        request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
+        while True:
+            try:
+                # One at a time: a refused run must see that the run which took the last of the limit is in progress.
+                async with self._reserving:
+                    await self._ledger.reserve_compute(
+                        request_id=request_id,
+                        researcher_id=None if payer == CHECKS_PAYER else payer,
+                        kind="scoring",
+                        core_seconds=limits.seconds * limits.cpus,
+                    )
+                    self._under_way[payer] += 1
+                return request_id
+            except LimitReached as limit:
+                scope, ended = limit.breach.scope, self._ended
+                under_way = self._under_way[scope] if scope == payer else self._under_way.total()
+                if limit.breach.limit == "usd_per_agent_hour" and payer != CHECKS_PAYER:
+                    await anyio.sleep(_RATE_PAUSE_SECONDS)  # a rate falls as hours are worked; at the end none are
+                elif under_way:
+                    await ended.wait()  # runs in progress reserve their worst case, and will cost less
+                else:
+                    raise
+
+    async def _try(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> ScoringRunResult:
+        """Prepare and run; after two failures of the problem's code, skip this run.
+
+        Raises:
+            ProblemError: it fails at every other split too, so no submission can be scored; this one is not changed.
+        """
+        fault = ""
+        for _ in range(_PREPARATIONS):
+            try:
+                return await self._prepare_and_run(work, ticket, meter)
+            except PluginFailed as error:
+                fault = error.message
+                log.warning("the problem could not prepare a run", submission=f"s{work.number}", cause=fault)
+        if work.check_id is None:  # a check that cannot be made costs no submission anything
+            await self._require_some_split(ticket, fault)
+        return ScoringRunResult(None, RunFailure.PROBLEM_FAILED, PREPARATION_FAILED_MESSAGE, None, 0.0, fault)
+
+    async def _require_some_split(self, ticket: RunSpec, fault: str) -> None:
+        """Check that the problem can prepare some other split.
+
+        If it can, only the split at which it failed is at fault.
+
+        Raises:
+            ProblemError: it cannot prepare any split.
+        """
+        for probe in range(1, _PROBES + 1):
+            await anyio.sleep(_PROBE_PAUSE_SECONDS)
+            try:
+                async with prepared_bundles(
+                    self._problem,
+                    self._clean_room.work_dir,
+                    domain=ticket.domain,
+                    stage=ticket.phase.stage,
+                    split_seed=ticket.split_seed ^ probe,
+                    limiter=self._threads,
+                ):
+                    return
+            except PluginFailed as error:
+                fault = error.message
+        raise ProblemError(
+            f"the problem can prepare no split of {ticket.domain}: {_PROBES + 1} in a row failed, last: {fault}",
+            "Fix the problem (see `aar problem validate`), then `aar resume`; waiting submissions are scored then",
+        )
+
+    async def _prepare_and_run(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> ScoringRunResult:
+        async with prepared_bundles(
+            self._problem,
+            self._clean_room.work_dir,
+            domain=ticket.domain,
+            stage=ticket.phase.stage,
+            split_seed=ticket.split_seed,
+            limiter=self._threads,
+        ) as task:
+            corruption = ticket.phase.corruption
+            if corruption is not None:
+                # Not the method's own seed, with which it could undo the corruption.
+                await call_plugin(self._problem, "corrupt", task, corruption, ticket.split_seed, limiter=self._threads)
+                await anyio.to_thread.run_sync(make_readable, task.public)
+            await self._db.write(lambda session: score_writer.start_run(session, ticket.run_id))
+            return await run_with_retries(
+                self._problem,
+                self._clean_room,
+                task,
+                work.digest,
+                ticket.seed,
+                owner=self._campaign_id,
+                slot=self._slots,
+                limiter=self._threads,
+                watch=meter,
+                again=partial(self._again, work, ticket, meter),
+            )
+
+    def _record(self, session: Session, ticket: RunSpec, trial: ScoringRunResult, meter: RunMeter) -> None:
+        self._ledger.settle_compute_in(session, meter.request_id, meter.core_seconds)
+        score_writer.finish_run(session, self._campaign_id, ticket.run_id, trial)
+
 
 log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 0.5
 _DISK_PATIENCE_SECONDS = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class ScoringRunResult:
-    """The result of one scoring run.
-
-    Args:
-        score: the parts that the problem measured; None when the run failed.
-        failure, verdict: why it failed, for the researcher; None and empty when scored.
-        output_digest: SHA-256 of the output file; None without one.
-        seconds: wall-clock seconds of the method itself, of all attempts where sandboxes were lost under it.
-        fault: the error in the problem's own code, for people; empty if there was none.
-    """
-
-    score: TaskScore | None
-    failure: RunFailure | None
-    verdict: str
-    output_digest: str | None
-    seconds: float
-    fault: str = ""
 
 
 async def run_with_retries(

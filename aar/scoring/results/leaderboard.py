@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy import Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from aar.scoring import ranking_statistics
 from aar.scoring.audits.audit_findings import finding_labels, latest_findings
 from aar.scoring.phases import CONFIRM
-from aar.scoring.submissions.score_disclosure import UNDISCLOSED
-from aar.scoring.submissions.submission_views import (
+from aar.scoring.results import ranking_statistics
+from aar.scoring.submissions import (
     SHOWN_DECIMALS,
+    UNDISCLOSED,
     SubmissionView,
     select_submission_views,
     submission_view_of_row,

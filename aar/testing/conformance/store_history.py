@@ -20,7 +20,7 @@ import aar.store
 from aar.forum.posts import list_posts
 from aar.forum.search.full_text import full_text_search
 from aar.redteam.campaign_rows import add_campaign
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submissions import get_submission
 from aar.store import Database, open_database
 from aar.store.models import AuditFinding, Campaign, EventRecord, StatusChange, Submission
 from aar.store.schema import HEAD

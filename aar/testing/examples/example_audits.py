@@ -14,14 +14,14 @@ from aar.problems.protocol import Estimate, TaskScore
 from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.scoring.audits.audit_findings import record_finding
 from aar.scoring.audits.protocol import AuditResult, AuditVerdict, PhaseScores
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult
-from aar.scoring.confirmation.confirmation_outcome import finish_check
-from aar.scoring.confirmation.confirmation_queue import CheckPlan, claim_check, request_check
+from aar.scoring.cleanroom.clean_room import ScoringRunResult
+from aar.scoring.confirmation_queue import CheckPlan, claim_check, request_check
+from aar.scoring.finalizer import finish_check
+from aar.scoring.method_manifest import MethodManifest
 from aar.scoring.phases import CONFIRM, CONFIRMATION, ON_TRANSFER_DOMAINS, PERMUTED, TRANSFER, noise_phase
 from aar.scoring.results import score_writer
-from aar.scoring.submissions.disqualification import disqualify, reinstate
-from aar.scoring.submissions.method_manifest import MethodManifest
-from aar.scoring.submissions.submit import get_submission, submit
+from aar.scoring.submission_status import disqualify, reinstate
+from aar.scoring.submissions import get_submission, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.models import Submission

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Final
 
 from aar.problems.protocol import Estimate, Metric, TaskScore
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult
-from aar.scoring.queue import submission_queue
+from aar.scoring import submission_queue
+from aar.scoring.cleanroom.clean_room import ScoringRunResult
+from aar.scoring.method_manifest import MethodManifest
 from aar.scoring.results import score_writer
-from aar.scoring.submissions.method_manifest import MethodManifest
-from aar.scoring.submissions.submit import submit
-from aar.scoring.verdict_messages import RunFailure
+from aar.scoring.results.verdict_messages import RunFailure
+from aar.scoring.submissions import submit
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.testing.examples.planted_secrets import PART, SECRET

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aar.problems.statistics import VarianceTerm, make_estimate
-from aar.scoring.moderated_t import ScoreSample, fit_variance_prior, sample_from_estimate
-from aar.scoring.ranking_statistics import refutes
+from aar.scoring.results.ranking_statistics import ScoreSample, fit_variance_prior, refutes, sample_from_estimate
 
 DOMAINS = 2
 ITEMS = 3000

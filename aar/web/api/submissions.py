@@ -22,10 +22,10 @@ from aar.readmodels.submissions.submission_code import read_submission_code
 from aar.readmodels.submissions.submission_details import PhaseView, read_submission_details
 from aar.readmodels.submissions.submission_lineage import find_parent
 from aar.scoring.audits.audit_findings import FindingView
-from aar.scoring.confirmation.confirmation_queue import CheckView
+from aar.scoring.confirmation_queue import CheckView
 from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, read_submission_record
-from aar.scoring.submissions.status_log import StatusView
-from aar.scoring.submissions.submit import SubmissionView, get_submission, list_submissions
+from aar.scoring.submission_status import StatusView
+from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
 from aar.scoring.visibility import RestrictedData, may_see, submission_seen_by
 from aar.web.api.charts import AS_CSV, CSV
 from aar.web.app_state import AppState, AppStateDep

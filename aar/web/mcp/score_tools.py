@@ -15,10 +15,9 @@ from aar.errors import DataMissing, NotFound
 from aar.readmodels.problem_metric import find_metric
 from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
 from aar.scoring.results.leaderboard import read_leaderboard
-from aar.scoring.submissions.submit import SubmissionView, count_submissions, get_submission, list_submissions
+from aar.scoring.submissions import SubmissionView, count_submissions, get_submission, list_submissions
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
-from aar.snapshots.lineage import resolve_digest
-from aar.snapshots.listing import list_snapshots
+from aar.snapshots.lineage import list_snapshots, resolve_digest
 from aar.snapshots.store import SnapshotStore
 from aar.web.api.submissions import SubmissionOut
 from aar.web.mcp import tool_inputs

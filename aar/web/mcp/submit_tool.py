@@ -18,10 +18,9 @@ from aar.campaign.external_researchers import ENDED_STATES
 from aar.errors import Conflict, DataMissing, UsageError
 from aar.fsutil import temporary_folder
 from aar.problems.registry import find_problem
-from aar.scoring.submissions.method_manifest import MethodManifest, read_manifest
-from aar.scoring.submissions.submit import SubmissionView, submit
-from aar.snapshots.store import SavedSnapshot, SnapshotStore
-from aar.snapshots.tree_manifest import check_name
+from aar.scoring.method_manifest import MethodManifest, read_manifest
+from aar.scoring.submissions import SubmissionView, submit
+from aar.snapshots.store import SavedSnapshot, SnapshotStore, check_name
 from aar.web.mcp import tool_inputs
 from aar.web.mcp.client import McpClient
 from aar.web.mcp.tool import McpTool

@@ -13,7 +13,7 @@ from aar.readmodels.submissions.submission_details import read_submission_detail
 from aar.readmodels.submissions.submission_lineage import find_parent, lineage_tree
 from aar.report.charts.svg import axis_range
 from aar.scoring.audits.audit_findings import similar_submissions
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submissions import get_submission
 from aar.scoring.visibility import RestrictedData, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id
 from aar.web.api.submissions import submission_diff

@@ -14,7 +14,7 @@ from aar.problems.protocol import Metric
 from aar.report.charts.transfer_chart import transfer_chart
 from aar.report.html_report import render_report
 from aar.report.report_data import ReportData, build_report
-from aar.scoring.ranking_statistics import shrink_scores
+from aar.scoring.results.ranking_statistics import shrink_scores
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.testing.examples.example_audits import PEOPLE_ONLY, add_example_audits

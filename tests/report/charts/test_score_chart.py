@@ -15,7 +15,7 @@ from aar.readmodels.progress import DiversityPoint, Progress, ScorePoint
 from aar.report.charts.diversity_chart import diversity_chart
 from aar.report.charts.score_chart import interval_bar, score_chart
 from aar.report.charts.svg import LinearScale, axis_range, ticks, time_ticks
-from aar.scoring.submissions.submit import SubmissionView
+from aar.scoring.submissions import SubmissionView
 
 PGR = Metric("PGR", True, 1.0, 0.23, "people")
 _finite = st.floats(-1e6, 1e6)

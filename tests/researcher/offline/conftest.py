@@ -19,7 +19,7 @@ from aar.problems.protocol import Stage
 from aar.problems.toy import Toy
 from aar.researcher.offline import OFFLINE_MODEL_ID
 from aar.researcher.offline.server_process import run_offline_server
-from aar.scoring.submissions.method_manifest import read_manifest
+from aar.scoring.method_manifest import read_manifest
 
 Reply = dict[str, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from aar.problems.registry import find_problem
+from aar.scoring.audits.audit_runner import available_audits
 from aar.scoring.audits.protocol import AuditVerdict
-from aar.scoring.audits.registry import available_audits
 from aar.testing.simulations.false_positive_check import judge_baselines
 
 

@@ -22,9 +22,9 @@ import aar
 from aar.errors import NotFound
 from aar.problems.protocol import Problem, Task
 from aar.sandbox.leases import Leases
-from aar.scoring.cleanroom.clean_room import CleanRoom
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult, run_with_retries
-from aar.scoring.verdict_messages import RunFailure
+from aar.scoring.cleanroom.clean_room import CleanRoom, ScoringRunResult
+from aar.scoring.cleanroom.scoring_run import run_with_retries
+from aar.scoring.results.verdict_messages import RunFailure
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 

@@ -13,7 +13,7 @@ from aar.problems.protocol import Problem, Task
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_with_retries
-from aar.scoring.verdict_messages import RunFailure
+from aar.scoring.results.verdict_messages import RunFailure
 
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 

@@ -14,7 +14,7 @@ from aar.sandbox import workspaces
 from aar.sandbox.incidents import Incident, IncidentKind
 from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.protocol import AuditInput, AuditResult
-from aar.scoring.cleanroom import run_files
+from aar.scoring.cleanroom import run_sandbox
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
 from aar.scoring.cleanroom.run_sandbox import RunSandboxFactory
 
@@ -37,7 +37,7 @@ async def test_what_cannot_be_ended_is_told_and_swept_later(
     told: list[Incident] = []
     rooms = RunSandboxFactory(backend, problem, clean_room.work_dir, told.append)
     room = await rooms.create_sandbox(DEFAULT_OWNER)
-    mounted = run_files.workspace_folder(room.folder).is_mount()
+    mounted = run_sandbox.workspace_folder(room.folder).is_mount()
 
     async def fails() -> None:
         raise error
@@ -49,7 +49,7 @@ async def test_what_cannot_be_ended_is_told_and_swept_later(
         (room.name, DEFAULT_OWNER, IncidentKind.LEFT_BEHIND)
     ]
     # It may still run: nothing was taken from under it.
-    assert run_files.workspace_folder(room.folder).is_mount() == mounted
+    assert run_sandbox.workspace_folder(room.folder).is_mount() == mounted
     assert (await room.sandbox.exec("echo x > still; cat still", timeout=20)).output == "x\n"
     await room.sandbox.detach()  # type: ignore[attr-defined] - as its controller's end would
     await clean_room.remove_leftovers(DEFAULT_OWNER)
@@ -61,15 +61,15 @@ async def test_a_sweep_goes_past_what_is_still_in_use(clean_room: CleanRoom, mon
     monkeypatch.setattr(workspaces, "_RELEASE_SECONDS", 0.2)
     runs = clean_room.work_dir / "runs"
     for name in ("k-run-1", "k-run-2", "k-run-3"):
-        workspaces.prepare(run_files.workspace_folder(runs / name), 8 << 20, 12345)
+        workspaces.prepare(run_sandbox.workspace_folder(runs / name), 8 << 20, 12345)
     (clean_room.work_dir / "outputs").mkdir()
-    with (run_files.workspace_folder(runs / "k-run-1") / "held").open("w"):
-        left = run_files.remove_leftover_runs(clean_room.work_dir)
+    with (run_sandbox.workspace_folder(runs / "k-run-1") / "held").open("w"):
+        left = run_sandbox.remove_leftover_runs(clean_room.work_dir)
         assert list(left) == ["k-run-1"]
         assert _names(clean_room.work_dir) == ["runs"]
         assert _names(runs) == ["k-run-1"]
         assert _names(runs / "k-run-1") == [".workspace.ext4", "workspace"]
-    assert run_files.remove_leftover_runs(clean_room.work_dir) == {}
+    assert run_sandbox.remove_leftover_runs(clean_room.work_dir) == {}
     assert _names(clean_room.work_dir) == []
     assert str(clean_room.work_dir) not in await anyio.Path("/proc/self/mounts").read_text()
 
@@ -107,5 +107,5 @@ async def test_an_audit_s_folder_that_cannot_be_removed_takes_no_finding_and_no_
         await anyio.run_process(["umount", str(audit.place)])
     assert (view.state, audit.asked) == ("measured", [submitted.number])
     assert [each.kind for each in told] == [IncidentKind.LEFT_BEHIND]
-    assert run_files.remove_leftover_runs(clean_room.work_dir) == {}
+    assert run_sandbox.remove_leftover_runs(clean_room.work_dir) == {}
     assert _names(clean_room.work_dir) == []

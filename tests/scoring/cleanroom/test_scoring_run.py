@@ -16,7 +16,7 @@ from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxS
 from aar.scoring.cleanroom import scoring_run
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_with_retries
-from aar.scoring.verdict_messages import RunFailure
+from aar.scoring.results.verdict_messages import RunFailure
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 

@@ -9,12 +9,12 @@ import pytest
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Estimate, Metric, TaskScore
-from aar.scoring.cleanroom.scoring_run import ScoringRunResult
-from aar.scoring.queue import submission_queue
+from aar.scoring import submission_queue
+from aar.scoring.cleanroom.clean_room import ScoringRunResult
 from aar.scoring.results import score_writer
 from aar.scoring.results.leaderboard import read_leader, read_leaderboard
-from aar.scoring.submissions.submit import get_submission
-from aar.scoring.verdict_messages import RunFailure
+from aar.scoring.results.verdict_messages import RunFailure
+from aar.scoring.submissions import get_submission
 from aar.store.event_log import read_events
 from aar.store.models import ScoringRun
 

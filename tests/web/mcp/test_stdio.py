@@ -12,7 +12,7 @@ from mcp.client.stdio import StdioServerParameters
 
 from aar.campaign.external_researchers import revoke_token
 from aar.forum.posts import list_posts
-from aar.scoring.submissions.submit import list_submissions
+from aar.scoring.submissions import list_submissions
 
 from .conftest import METHOD, OTHER, TOY, House, ask, refused
 

@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPError
 from aar.auth.tokens import operator_token
 from aar.campaign.external_researchers import invite_researcher, revoke_token
 from aar.forum.posts import get_thread, list_posts
-from aar.scoring.submissions.submit import get_submission, list_submissions
+from aar.scoring.submissions import get_submission, list_submissions
 from aar.store.models import Campaign
 
 from .conftest import METHOD, OTHER, TOY, House, ask, connected, refused

@@ -15,7 +15,7 @@ from aar.redteam.attacker_knowledge import public_items
 from aar.redteam.attacks.memorisation.memorised_labels import fit_discriminant
 from aar.redteam.attacks.memorisation.quiet_knowledge import BEGIN
 from aar.redteam.score_arena import ScoreArena
-from aar.scoring.cleanroom.task_bundles import prepared_bundles
+from aar.scoring.cleanroom.run_sandbox import prepared_bundles
 
 _KEPT = 8
 _CODE = """

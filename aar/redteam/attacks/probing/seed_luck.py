@@ -15,10 +15,9 @@ from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.paired_gain import score_output
 from aar.redteam.score_arena import ScoreArena
 from aar.redteam.score_oracle import SPLITS
-from aar.scoring.audits.static import check_code
-from aar.scoring.moderated_t import fit_variance_prior, sample_from_estimate
-from aar.scoring.ranking_statistics import refutes, shrink_scores
+from aar.scoring.audits.static_audit import check_code
 from aar.scoring.results.leaderboard import read_leaderboard
+from aar.scoring.results.ranking_statistics import fit_variance_prior, refutes, sample_from_estimate, shrink_scores
 
 RERUNS = 100
 

@@ -14,8 +14,7 @@ from aar.redteam.knowledge_methods import SURE, TABLE
 from aar.redteam.paired_gain import score_output
 from aar.redteam.score_arena import ScoreArena
 from aar.redteam.score_oracle import SPLITS, make_splits
-from aar.scoring.moderated_t import sample_from_estimate
-from aar.scoring.ranking_statistics import refutes
+from aar.scoring.results.ranking_statistics import refutes, sample_from_estimate
 
 _START = """
 import pathlib, sys

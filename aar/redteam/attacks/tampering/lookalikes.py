@@ -11,7 +11,7 @@ from pathlib import Path
 from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.score_arena import ScoreArena
 from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
-from aar.scoring.submissions.disqualification import disqualify
+from aar.scoring.submission_status import disqualify
 
 _CODE = """
 import sys

@@ -16,7 +16,7 @@ from aar.forum.references.reference_lookup import known_references
 from aar.forum.search.near_duplicates import SimilarPost, similar_posts
 from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.report.markdown_html import ReferenceLink
-from aar.scoring.submissions.submit import get_submission
+from aar.scoring.submissions import get_submission
 from aar.text.sanitize import validate_text
 from aar.web.pages.forum.reference_links import reference_links
 

@@ -1,1 +1,0 @@
-"""Asks a model to review a submission's frozen code."""

@@ -1,0 +1,373 @@
+"""The reviewer audit: a model reads a method's frozen code against a rubric.
+
+The rubric is the same for every review, so the service has it in its prompt cache; the method is in the one
+message after it, as untrusted text. The answer is a forced tool call, and its quotes are checked against the code.
+"""
+
+from __future__ import annotations
+
+import secrets
+import stat
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import anyio
+import anyio.to_thread
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy.orm import Session
+
+from aar.budget.ledger import Ledger, bill_for_partial_reply, bill_for_reply, doubt_events
+from aar.concurrency import best_effort, log_failure
+from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
+from aar.llm.api_errors import StreamInterrupted
+from aar.llm.content import TRUNCATED_STOP_REASONS
+from aar.llm.gateway import Gateway
+from aar.llm.request import FIXED_TOKENS, ModelRequest, SendStatus, token_upper_bound
+from aar.llm.response import CompleteReply
+from aar.llm.usage import CallBill, Usage
+from aar.problems.protocol import Problem
+from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
+from aar.scoring.method_manifest import ENTRY_POINT, MANIFEST_FILE
+from aar.scoring.phases import Phase
+from aar.store.database import Database
+from aar.store.event_log import append_events
+from aar.text.sanitize import clean_line, clean_text, shorten
+
+REVIEWER_AUDIT: Final = "reviewer"
+VERDICT_TOOL: Final = "verdict"
+_LONGEST_REASON = 800
+_MOST_QUOTES = 8
+_RULES = ("injection", "answers", "leak", "clean-room", "state", "seed", "harness", "obfuscated", "claim")
+_ONLY_FLAGGED = frozenset({"claim"})
+
+
+class CodeQuote(BaseModel):
+    """One line of the frozen code, or a part of it."""
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    file: str
+    line: int
+    text: str
+
+
+class ReviewAnswer(BaseModel):
+    """The model's answer, as it sends it."""
+
+    model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
+
+    verdict: Literal["passed", "flagged", "disqualified"]
+    rule: str
+    reason: Annotated[str, Field(min_length=1)]
+    quotes: list[CodeQuote]
+
+
+def verdict_tool_definition() -> dict[str, Any]:
+    """Return the tool that the model must call, as plain JSON schema.
+
+    Strict tools take no other schema.
+    """
+    text = {"type": "string"}
+    quote = {
+        "type": "object",
+        "properties": {"file": text, "line": {"type": "integer"}, "text": text},
+        "required": ["file", "line", "text"],
+        "additionalProperties": False,
+    }
+    return {
+        "name": VERDICT_TOOL,
+        "description": "Give the verdict on the method under review.",
+        "strict": True,
+        "input_schema": {
+            "type": "object",
+            "properties": {
+                "verdict": {"type": "string", "enum": ["passed", "flagged", "disqualified"]},
+                "rule": {"type": "string", "enum": ["", *_RULES]},
+                "reason": text,
+                "quotes": {"type": "array", "items": quote},
+            },
+            "required": ["verdict", "rule", "reason", "quotes"],
+            "additionalProperties": False,
+        },
+    }
+
+
+def read_verdict(given: Mapping[str, Any] | None, shown: CodeListing) -> AuditResult:
+    """Turn a model's answer into an audit result.
+
+    A disqualification is valid only with quotes that occur in the code. A method of which not everything was read, or
+    that kept the model from answering, is flagged, so that neither is a way past the reviewer.
+
+    Args:
+        given: the tool's input; None where the model gave none.
+    """
+    try:
+        answer = None if given is None else ReviewAnswer.model_validate(given)
+    except ValidationError:
+        answer = None
+    if answer is None or answer.rule not in ("", *_RULES):
+        return _flagged(
+            "no-verdict", "The model gave no verdict in the form asked for; a person should read this code."
+        )
+    sound, unsound = _checked(answer.quotes, shown)
+    verdict, rule = AuditVerdict(answer.verdict), answer.rule
+    reason = shorten(answer.reason, _LONGEST_REASON)
+    evidence: dict[str, Any] = {"quotes": sound, "unfounded": unsound, "left_out": list(shown.left_out)}
+    if verdict is AuditVerdict.DISQUALIFIED and (not sound or unsound):
+        verdict = AuditVerdict.FLAGGED
+        reason += " (Not disqualified: the lines quoted for it do not all occur in the code.)"
+    if verdict is AuditVerdict.DISQUALIFIED and (not rule or rule in _ONLY_FLAGGED):
+        verdict = AuditVerdict.FLAGGED
+    if verdict is AuditVerdict.PASSED and rule:
+        verdict = AuditVerdict.FLAGGED  # a rule was named, so there is a finding
+    if verdict is AuditVerdict.PASSED and shown.left_out:
+        verdict, rule = AuditVerdict.FLAGGED, "unread"
+        reason = (
+            f"Nothing found, but the code is too long to be read whole: {', '.join(shown.left_out)[:300]} left out."
+        )
+    if verdict is not AuditVerdict.PASSED and not rule:
+        rule = "suspicion"
+    return AuditResult(REVIEWER_AUDIT, verdict, f"{REVIEWER_AUDIT}.{rule}" if rule else "", reason, evidence)
+
+
+def _flagged(rule: str, reason: str) -> AuditResult:
+    return AuditResult(REVIEWER_AUDIT, AuditVerdict.FLAGGED, f"{REVIEWER_AUDIT}.{rule}", reason)
+
+
+def _checked(quotes: list[CodeQuote], shown: CodeListing) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    sound: list[dict[str, Any]] = []
+    unsound: list[dict[str, Any]] = []
+    for quote in quotes[:_MOST_QUOTES]:
+        at = shown.find_quote(quote.file, quote.line, quote.text)
+        said = {"file": shorten(quote.file, 200), "line": at or quote.line, "text": shorten(quote.text, 300)}
+        (unsound if at is None else sound).append(said)
+    return sound, unsound
+
+
+MAX_OUTPUT_TOKENS = 2000
+NO_MODEL = (
+    "Not reviewed: the campaign calls no Claude model (its team is the offline search baseline, or there is no key)."
+)
+
+
+class Reviewer:
+    """Asks a model about a submission at its confirmation.
+
+    Args:
+        db: where the call is settled.
+        ledger: pays for the call, on the campaign's account, not on a researcher's.
+        model: model id; None if the campaign calls none; every review is then skipped.
+        gateway: the open gateway of a model.
+    """
+
+    name = REVIEWER_AUDIT
+    stage = AuditStage.CONFIRMED
+
+    def __init__(self, db: Database, ledger: Ledger, model: str | None, gateway: Callable[[str], Gateway]) -> None:
+        self._db = db
+        self._ledger = ledger
+        self._model = model
+        self._gateway = gateway
+
+    def phases(self, problem: Problem) -> Sequence[Phase]:
+        """Return no phases: the reviewer reads code only."""
+        return ()
+
+    async def judge(self, dossier: AuditInput) -> AuditResult:
+        """Have the model review the code; a call that cannot be made is skipped.
+
+        The skipped audit names the reason.
+        """
+        if self._model is None:
+            return _skipped(NO_MODEL, "no key")
+        shown = await anyio.to_thread.run_sync(render_code_listing, dossier)
+        request = _request(self._model, shown)
+        bound = FIXED_TOKENS + token_upper_bound([*request.system, *request.tools, *request.messages])
+        request_id = f"review-{uuid.uuid4().hex}"
+        try:
+            await self._ledger.reserve_call(
+                request_id=request_id,
+                researcher_id=None,
+                model=self._model,
+                input_tokens=bound,
+                max_output_tokens=MAX_OUTPUT_TOKENS,
+            )
+        except LimitReached as limit:
+            return _skipped(f"Not reviewed: {limit.message}.", "no budget left")
+        worst = Usage(cache_write_5m_tokens=bound, output_tokens=MAX_OUTPUT_TOKENS)
+        try:
+            reply, usd = await self._ask(dossier.campaign_id, request, request_id, worst)
+        except DatabaseError:
+            raise
+        except (GatewayError, SetupError, UsageError) as error:
+            return _skipped(f"Not reviewed: the model could not be called ({error.message}).", "not answered")
+        found = read_verdict(_given(reply), shown)
+        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
+
+    async def _ask(
+        self, campaign_id: str, request: ModelRequest, request_id: str, worst: Usage
+    ) -> tuple[CompleteReply, str]:
+        started, flight = time.monotonic(), SendStatus()
+
+        async def settle(bill: CallBill) -> str:
+            def write(session: Session) -> Decimal:
+                usd = self._ledger.settle_in(session, request_id, bill, time.monotonic() - started)
+                append_events(session, campaign_id, doubt_events(session, campaign_id, None, request_id, bill))
+                return usd
+
+            with anyio.CancelScope(shield=True):
+                usd = await self._db.write(write)
+            return f"{usd:f}"
+
+        try:
+            reply = await self._gateway(request.model).complete(request, flight=flight)
+        except StreamInterrupted as error:
+            await settle(bill_for_partial_reply(self._ledger, request, error, worst))
+            raise
+        except BaseException as error:
+            cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
+            booked = settle(CallBill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
+            with anyio.CancelScope(shield=True):
+                await best_effort(booked, log_failure("an interrupted review could not be booked"))
+            raise
+        bill = bill_for_reply(self._ledger, request, reply)
+        return reply, await settle(replace(bill, usage=bill.at_least(worst)))
+
+
+def _request(model: str, shown: CodeListing) -> ModelRequest:
+    rubric = {"type": "text", "text": _rubric(), "cache_control": {"type": "ephemeral"}}
+    message = {"role": "user", "content": [{"type": "text", "text": shown.text}]}
+    forced = {"tool_choice": {"type": "tool", "name": VERDICT_TOOL, "disable_parallel_tool_use": True}}
+    return ModelRequest(model, [rubric], [verdict_tool_definition()], [message], MAX_OUTPUT_TOKENS, extra=forced)
+
+
+def _given(reply: CompleteReply) -> dict[str, object] | None:
+    if reply.stop_reason in TRUNCATED_STOP_REASONS:
+        return None  # a truncated answer may still parse as a complete, different one
+    for block in reply.content:
+        if (
+            block.get("type") == "tool_use"
+            and block.get("name") == VERDICT_TOOL
+            and isinstance(block.get("input"), dict)
+        ):
+            given: dict[str, object] = block["input"]
+            return given
+    return None
+
+
+def _skipped(reason: str, why: str) -> AuditResult:
+    return AuditResult(REVIEWER_AUDIT, AuditVerdict.SKIPPED, f"not reviewed: {why}", reason)
+
+
+@lru_cache(maxsize=1)
+def _rubric() -> str:
+    return Path(__file__).with_name("rubric.md").read_text(encoding="utf-8")
+
+
+MAX_LISTING_CHARACTERS = 60_000
+"""Characters of a method that are shown; the rest is named and left out."""
+_LONGEST_LINE = 2000
+_LONGEST_FILE = 4 * 1024**2
+_NEAR = 2
+"""Lines by which a quote may be off: models miscount."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeListing:
+    """The numbered listing of a method.
+
+    Args:
+        text: the block, marks included.
+        lines: of each file shown, by path, as the reviewer reads them.
+        left_out: a text that names the omitted parts; empty when the whole method is shown.
+    """
+
+    text: str
+    lines: Mapping[str, tuple[str, ...]]
+    left_out: tuple[str, ...]
+
+    def find_quote(self, path: str, line: int, quote: str) -> int | None:
+        """Return the line, from 1, of a quote at or next to ``line``.
+
+        Returns None if the quote does not occur there.
+        """
+        wanted = " ".join(quote.split())
+        rows = self.lines.get(path, ())
+        if len(wanted) < 3:
+            return None
+        for number in sorted(range(max(line - _NEAR, 1), line + _NEAR + 1), key=lambda each: abs(each - line)):
+            if number <= len(rows) and wanted in " ".join(rows[number - 1].split()):
+                return number
+        return None
+
+
+def render_code_listing(dossier: AuditInput, *, most: int = MAX_LISTING_CHARACTERS) -> CodeListing:
+    """Render a method's claim and code, entry point first.
+
+    Reads files: call it outside the event loop.
+
+    Args:
+        most: characters of code that are shown.
+    """
+    mark = secrets.token_hex(8)
+    parts = [
+        f"title: {clean_line(dossier.title)}",
+        f"claim: {clean_line(dossier.claim)}",
+        f"hypothesis: {clean_line(dossier.hypothesis) or '(none was given)'}",
+    ]
+    shown: dict[str, tuple[str, ...]] = {}
+    left_out: list[str] = []
+    left = most
+    for path in _files(dossier.code):
+        name = clean_line(path.relative_to(dossier.code).as_posix())
+        text = _text(path)
+        if text is None:
+            parts.append(f"file {name}: not text, {path.stat().st_size:,} bytes")
+            continue
+        rows, cut = _bounded(clean_text(text).split("\n"), left)
+        left -= sum(map(len, rows))
+        shown[name] = rows
+        parts.append("\n".join([f"file {name}:", *(f"{number}| {row}" for number, row in enumerate(rows, 1))]))
+        if cut:
+            left_out.append(f"{cut} of {name}")
+            parts.append(f"(left out here because the method is too long: {cut} of {name})")
+    body = "\n\n".join(parts)
+    return CodeListing(f"[method {mark}]\n{body}\n[method {mark}]", shown, tuple(left_out))
+
+
+def _files(code: Path) -> list[Path]:
+    found = [path for path in code.rglob("*") if stat.S_ISREG(path.lstat().st_mode)]
+    return sorted(found, key=lambda path: (path.name != ENTRY_POINT, path.name != MANIFEST_FILE, path.as_posix()))
+
+
+def _text(path: Path) -> str | None:
+    if path.stat().st_size > _LONGEST_FILE:
+        return None
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _bounded(rows: list[str], left: int) -> tuple[tuple[str, ...], str]:
+    """Return as many lines as fit, and a text that names the omitted ones."""
+    kept: list[str] = []
+    shortened = 0
+    for row in rows:
+        left -= min(len(row), _LONGEST_LINE)
+        if left < 0:
+            break
+        shortened += len(row) > _LONGEST_LINE
+        kept.append(
+            row if len(row) <= _LONGEST_LINE else f"{row[:_LONGEST_LINE]} (and {len(row) - _LONGEST_LINE} more)"
+        )
+    missing = len(rows) - len(kept)
+    words = [f"{missing} lines"] if missing else []
+    words += [f"the ends of {shortened} long lines"] if shortened else []
+    return tuple(kept), " and ".join(words)

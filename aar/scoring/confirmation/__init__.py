@@ -1,1 +1,0 @@
-"""Confirms measured submissions and finishes their scoring."""

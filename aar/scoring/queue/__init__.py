@@ -1,1 +1,0 @@
-"""Queues submissions and schedules their scoring runs."""

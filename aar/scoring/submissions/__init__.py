@@ -1,1 +1,0 @@
-"""Accepts submissions and shows them - manifest, status, disqualification, disclosure."""
