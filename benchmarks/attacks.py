@@ -14,11 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from aar.cli.problem.attack import outcome_summary
+from aar.cli.problem.scoring_runs import outcome_summary
 from aar.problems.registry import find_problem
 from aar.redteam import SUBMISSIONS, AttackOutcome, attack_all
 from aar.sandbox.inventory import choose_backend
-from aar.testing.simulations.principal_axes import PrincipalAxes
+from aar.testing.principal_axes import PrincipalAxes
 
 
 def row(outcome: AttackOutcome) -> str:

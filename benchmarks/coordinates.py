@@ -22,8 +22,8 @@ from statistics import fmean, stdev
 from aar.problems.protocol import Baseline, Stage, Task, TaskScore
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.score_audits import LIMIT, score_change
-from aar.testing.simulations.in_process_runs import run_in_process
-from aar.testing.simulations.principal_axes import write_principal_axes
+from aar.testing.in_process_runs import run_in_process
+from aar.testing.principal_axes import write_principal_axes
 
 PRINCIPAL, TURNED, RESEARCH = "principal axes", "turned", "research bundle's"
 Scores = dict[str, dict[str, list[tuple[Task, TaskScore]]]]

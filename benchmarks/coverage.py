@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aar.problems.weak_to_strong.problem import WeakToStrong
-from aar.testing.simulations.interval_coverage import SimulatedDomain, collect_hits, corpus_coverage, made_up_coverage
+from aar.testing.statistics_simulations import SimulatedDomain, collect_hits, corpus_coverage, made_up_coverage
 
 SPLITS = (1, 2, 3, 4, 8)
 METHODS = ("vanilla", "strong_l2", "zero_shot", "noisy_channel_em")

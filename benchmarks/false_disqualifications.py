@@ -29,8 +29,7 @@ from aar.problems.search_space import SearchableProblem
 from aar.scoring.audits.audit_runner import available_audits
 from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.audits.static_audit import audit_result, check_code, list_modules
-from aar.testing.simulations.false_positive_check import AuditAnswer, judge_baselines
-from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
+from aar.testing.honest_methods import HONEST_FORMS, AuditAnswer, honest_form, judge_baselines
 
 NOISE = (0.2, 0.4)
 

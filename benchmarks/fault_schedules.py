@@ -4,7 +4,7 @@ Run: python benchmarks/fault_schedules.py [SCHEDULES] [FIRST] [JOBS]
 
 Each schedule is a team of real researchers with the real gateway, ledger and SQLite, asking the contract double of the
 Messages API over HTTP: rate limits, overloads, broken and stalled streams, refusals, cut replies, summaries, pauses,
-usage reported wrongly or not at all, kills of the controller (see ``aar.testing.faults.fault_campaigns``). What the
+usage reported wrongly or not at all, kills of the controller (see ``aar.testing.fault_campaigns``). What the
 double billed by its own usage, broken answers included, is held against every limit. JOBS processes share the
 schedules.
 """
@@ -22,8 +22,8 @@ from decimal import Decimal
 from multiprocessing import get_context
 from pathlib import Path
 
-from aar.testing.faults.fault_campaigns import make_template_database, run_schedule
-from aar.testing.faults.ledger_comparison import ScheduleVerdict
+from aar.testing.fault_campaigns import make_template_database, run_schedule
+from aar.testing.ledger_comparison import ScheduleVerdict
 
 
 def main() -> None:

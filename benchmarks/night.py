@@ -32,7 +32,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import append_event, latest_event_id
 from aar.store.models import Campaign, Researcher
-from aar.testing.examples.backdate_events import spread_events
+from aar.testing.example_campaign import spread_events
 
 CAMPAIGN = "k3v9qd"
 MODEL = "claude-sonnet-5-5"

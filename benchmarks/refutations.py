@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from aar.testing.simulations.refutation_rates import SimulatedCampaign, share_caught, share_refuted
+from aar.testing.statistics_simulations import SimulatedCampaign, share_caught, share_refuted
 
 SEEDS = (2, 3, 4, 8)
 CODES = (20, 50, 200)

@@ -47,7 +47,7 @@ from soak_world import (
 
 from aar.auth.tokens import operator_token
 from aar.sandbox.docker.engine import default_tag
-from aar.testing.docker_engine import PrivateDockerEngine, docker_missing_reason, private_docker_engine
+from aar.testing.servers import PrivateDockerEngine, docker_missing_reason, private_docker_engine
 
 MODEL = "claude-sonnet-4-6"
 LONGEST_STEP = 240.0

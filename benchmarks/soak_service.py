@@ -41,7 +41,7 @@ from aar.testing.fake_messages_api import (
     text_block,
     tool_use_block,
 )
-from aar.testing.faults.ledger_comparison import price_response
+from aar.testing.ledger_comparison import price_response
 
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
 _AT_ONCE = 0.5

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from aar.errors import SetupError
 from aar.sandbox.bubblewrap import BubblewrapBackend
-from aar.testing.postgres import throwaway_postgres
+from aar.testing.servers import throwaway_postgres
 
 QUICK_SPEC = """\
 problem: toy

@@ -128,7 +128,7 @@ def test_every_pattern_takes_time_as_its_text_is_long() -> None:
     assert {
         "aar.scoring.results.verdict_messages._CONTROL",
         "aar.forum.figures.figure_markdown._IMAGE",
-        "aar.readmodels.researchers.background_jobs._TOLD",
+        "aar.readmodels.transcript._TOLD",
     } <= patterns.keys()
     assert len(patterns) > 40
     slow = [(name, head, unit) for name, pattern in patterns.items() for head, unit in _slow(pattern)]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from aar import __version__
-from aar.cli.lazy_group import LazyGroup, panel_entries
+from aar.cli.command_group import LazyGroup, panel_entries
 
 
 class RootGroup(LazyGroup):

@@ -1,13 +1,20 @@
-"""The settings and the open database that a command works with."""
+"""What a command works with: the settings, the open database, the campaign and the person."""
 
 from __future__ import annotations
 
+import getpass
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from aar.campaign.views import CampaignView, get_campaign
+import typer
+
+from aar.auth.sessions import LOGIN_LINK_SECONDS
+from aar.campaign.views import CampaignView, get_campaign, list_campaigns
+from aar.errors import AarError, UsageError
 from aar.settings import Settings, get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
@@ -58,3 +65,71 @@ def open_context(database: str | None) -> Iterator[CliContext]:
         yield CliContext(settings, found)
     finally:
         found.close()
+
+
+LATEST = "latest"
+
+
+def _campaign_ids(incomplete: str) -> list[tuple[str, str]]:
+    """Return existing campaign ids with their names, for shell completion."""
+    try:
+        with open_context(None) as workplace, workplace.database.reading() as session:
+            views = list_campaigns(session, limit=30)
+    except AarError:
+        return []
+    return [
+        (view.id, f"{'no controller' if view.controller == 'lost' else view.state}, {view.name}")
+        for view in views
+        if view.id.startswith(incomplete)
+    ]
+
+
+CampaignId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Campaign: an id, the beginning of one, or `latest`.",
+        show_default=False,
+        autocompletion=_campaign_ids,
+    ),
+]
+CampaignOption = Annotated[
+    str,
+    typer.Option(
+        "--campaign",
+        "-c",
+        metavar="ID",
+        help="Campaign: an id, the beginning of one, or `latest`.",
+        show_default=False,
+        autocompletion=_campaign_ids,
+    ),
+]
+
+
+def author_name(name: str | None = None) -> str:
+    """Return a person's author name, such as ``human:ana``; their login by default.
+
+    Raises UsageError.
+    """
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (OSError, KeyError):
+            name = "operator"
+        name = re.sub(r"[^\w .-]+", "-", name)[:40] or "operator"
+    if not re.fullmatch(r"[\w .-]{1,40}", name):
+        raise UsageError(
+            f"author name is not valid: got {name!r}, expected 1 to 40 characters",
+            "Use letters, digits, spaces, dots or dashes",
+        )
+    return f"human:{name.strip()}"
+
+
+def login_line(address: str, path: str) -> str:
+    """Return the printed line for an address that logs this person in."""
+    return f"{address}{path}  logs you in, once, within {LOGIN_LINK_SECONDS // 60} minutes"
+
+
+def login_name() -> str:
+    """Return this person's name for such a login."""
+    return author_name().removeprefix("human:")

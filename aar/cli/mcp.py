@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from aar.campaign.external_researchers import invite_researcher, revoke_token
-from aar.cli.campaign_options import LATEST, CampaignOption
-from aar.cli.context import open_context
-from aar.cli.error_handling import CommandGroup
+from aar.cli.command_group import CommandGroup
+from aar.cli.context import LATEST, CampaignOption, open_context
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.printing import print_json
 from aar.web.mcp import require_sdk

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
-from aar.cli.error_handling import CommandGroup
+from aar.campaign.controller import orphan_cleanup
+from aar.cli.command_group import CommandGroup
+from aar.cli.context import open_context
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.formatting import clean_line, format_duration
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
-from aar.cli.sandbox_inventory import campaigns_alive, prune_sandboxes, sort_by_name
 from aar.sandbox.images.build import build_image
-from aar.sandbox.inventory import list_sandboxes, shell_command
+from aar.sandbox.inventory import SweepResult, list_sandboxes, shell_command
+from aar.sandbox.protocol import SandboxRow
 
 app = typer.Typer(
     cls=CommandGroup,
@@ -117,3 +120,28 @@ def shell(name: _Name) -> None:
     """Open a shell in a running sandbox."""
     command = asyncio.run(shell_command(name))
     os.execvp(command[0], command)  # noqa: S606 - the person's own terminal becomes the shell
+
+
+def campaigns_alive(database: str | None) -> Mapping[str, bool]:
+    """Return every campaign in the database, and whether a controller runs it.
+
+    Raises DatabaseError.
+    """
+    with open_context(database) as workplace, workplace.database.reading() as session:
+        return orphan_cleanup.controlled_campaigns(session)
+
+
+async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepResult:
+    """Remove the sandboxes that no running controller uses.
+
+    Args:
+        database: the database of the campaigns; None for the default one.
+        unknown_too: also remove those of campaigns that are not in this database; they may be in another one.
+    """
+    with open_context(database) as workplace:
+        return await orphan_cleanup.prune_sandboxes(workplace.database, workplace.settings, unknown_too=unknown_too)
+
+
+def sort_by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:
+    """Return rows sorted by name, with numbers by their value."""
+    return sorted(rows, key=lambda row: [(len(part), part) for part in row.name.split("-")])

@@ -1,19 +1,27 @@
-"""``aar serve``: pages and API without a campaign in this process."""
+"""``aar serve``, and the process that serves a running campaign's pages.
+
+That process is ``python -m aar.cli.serve CAMPAIGN HOST FD``. The address of the database comes in the environment.
+Login links, which nobody else may see, come as a line of JSON on standard input. That stays open as long as the
+controller runs; when it closes, the process ends, also after a kill.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+import json
+import os
+import socket
+import sys
+from typing import IO, Annotated
 
 import typer
 
 from aar.auth.sessions import LoginLinks
-from aar.cli.author_name import login_line, login_name
-from aar.cli.campaign_options import LATEST, CampaignId
-from aar.cli.context import open_context
+from aar.cli.context import LATEST, CampaignId, login_line, login_name, open_context
 from aar.cli.options import DatabaseOption
+from aar.cli.output.log_setup import configure_logging
 from aar.errors import NotFound
-from aar.processes import raise_open_file_limit
+from aar.processes import exit_with_parent, raise_open_file_limit
 from aar.web.app import create_app
 from aar.web.server import access_notice, bind_listener, page_address, serve_app
 
@@ -48,3 +56,26 @@ def serve(
         print(access_notice(host, str(home / "operator-token")))
         print(login_line(page_address(listener, host), links.issue("operator", login_name())), flush=True)
         asyncio.run(serve_app(app, listener, handle_signals=True))
+
+
+_NICE = 5
+"""Drawing pages gives way to the campaign's own work."""
+
+
+def main(campaign_id: str, host: str, descriptor: int, parent: IO[bytes]) -> None:
+    """Serve until SIGTERM, or until the controller ends."""
+    raise_open_file_limit()
+    os.nice(_NICE)
+    links = LoginLinks()
+    links.import_pending(json.loads(parent.readline() or b"[]"))
+    exit_with_parent(parent)
+    listener = socket.socket(fileno=descriptor)
+    listener.setblocking(False)
+    with open_context(None) as workplace, configure_logging(None, workplace.settings.log_level):
+        home = workplace.settings.home
+        app = create_app(workplace.database, home=home, campaign_id=campaign_id, host=host, login_links=links)
+        asyncio.run(serve_app(app, listener, handle_signals=True))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.stdin.buffer)

@@ -1,8 +1,9 @@
-"""Alerts of a campaign: limits, low diversity, incidents, failures, and a dead controller."""
+"""What people should look at first: alerts, sandbox incidents, and doubtful usage figures."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -14,11 +15,19 @@ from aar.campaign.diversity import LOW_DIVERSITY_BITS
 from aar.campaign.views import controller_lost_text
 from aar.events import (
     AnyEvent,
+    CampaignFinished,
+    CampaignPaused,
+    CampaignStarted,
+    ContextReset,
     DiversityMeasured,
     LimitHit,
     LimitNear,
+    ModelCallFailed,
+    ModelServiceRecovered,
     ModelServiceUnavailable,
     ProblemFailed,
+    SandboxIncident,
+    SandboxLost,
     ServiceFailed,
     UsageDoubted,
     parse_event,
@@ -29,7 +38,7 @@ from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
 from aar.text.sanitize import clean_line
 
-_KINDS = (
+_ALERT_KINDS = (
     "limit_hit",
     "limit_near",
     "diversity_fell",
@@ -77,7 +86,7 @@ def list_alerts(session: Session, campaign_id: str, audience: Audience = Audienc
     over = campaign is not None and campaign.state in _ENDED_STATES
     records = session.scalars(
         select(EventRecord)
-        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_KINDS))
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_ALERT_KINDS))
         .order_by((EventRecord.id + 0).desc())  # as an expression, the few are found by their kind
         .limit(_EVENTS_READ)
     ).all()
@@ -85,7 +94,7 @@ def list_alerts(session: Session, campaign_id: str, audience: Audience = Audienc
     for record in records:
         event = parse_event(record.payload)
         who = (record.researcher_id or "").rpartition("-")[2]
-        key, kind, grave = _read(event, who)
+        key, kind, grave = _alert_key(event, who)
         if not key or (event.kind == "diversity_fell" and _recovered(session, campaign_id, record.id)):
             continue
         if isinstance(event, ModelServiceUnavailable) and (over or _has_recovered(session, event, record)):
@@ -107,7 +116,7 @@ def list_alerts(session: Session, campaign_id: str, audience: Audience = Audienc
     return sorted(every, key=lambda each: (not each.grave, -each.at.timestamp()))
 
 
-def _read(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", "diversity", "incident"], bool]:
+def _alert_key(event: AnyEvent, who: str) -> tuple[tuple[str, ...], Literal["limit", "diversity", "incident"], bool]:
     match event:
         case LimitHit():
             return (("limit", event.limit) if event.scope == "campaign" else ("limit", event.limit, who)), "limit", True
@@ -200,3 +209,132 @@ def _lost_controller(campaign: Campaign | None) -> list[Alert]:
         return []
     said = controller_lost_text(campaign.id, campaign.state, campaign.heartbeat_at, format_time)
     return [Alert(campaign.heartbeat_at or campaign.created_at, "failure", True, said)]
+
+
+_INCIDENT_KINDS = (
+    "campaign_started",
+    "campaign_paused",
+    "campaign_finished",
+    "context_reset",
+    "model_call_failed",
+    "model_service_unavailable",
+    "model_service_recovered",
+    "problem_failed",
+    "sandbox_incident",
+    "sandbox_lost",
+    "service_failed",
+    "usage_doubted",
+)
+_MOST_TEXT = 200
+_MOST = 100
+
+
+@dataclass(slots=True)
+class CampaignIncident:
+    """An incident of a campaign, with its number of occurrences.
+
+    Args:
+        first, last: times of the first and the last occurrence.
+        text: one line about the first occurrence, free of control characters.
+        count: how often.
+        researchers: names of the researchers concerned; empty for the campaign.
+    """
+
+    first: datetime
+    last: datetime
+    text: str
+    count: int = 1
+    researchers: list[str] = field(default_factory=list)
+
+
+def list_incidents(session: Session, campaign_id: str) -> list[CampaignIncident]:
+    """Lists incidents in order of their first occurrence.
+
+    At most the first hundred different ones.
+    """
+    records = session.scalars(
+        select(EventRecord)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_INCIDENT_KINDS))
+        .order_by(EventRecord.id)
+    )
+    found: dict[tuple[str, ...], CampaignIncident] = {}
+    for record, event, died in _with_deaths(records):
+        told = ("died", "the controller died; another one resumed the campaign") if died else _incident_key(event)
+        if told is None:
+            continue
+        key, text = told[:-1], clean_line(told[-1])[:_MOST_TEXT]
+        name = (record.researcher_id or "").rpartition("-")[2]
+        known = found.get(key)
+        if known is None:
+            if len(found) < _MOST:
+                found[key] = CampaignIncident(record.at, record.at, text, researchers=[name] if name else [])
+            continue
+        known.last, known.count = record.at, known.count + 1
+        if name and name not in known.researchers:
+            known.researchers.append(name)
+    return list(found.values())
+
+
+def _with_deaths(records: Iterable[EventRecord]) -> Iterable[tuple[EventRecord, AnyEvent, bool]]:
+    """Yields events; the flag marks a controller's start after a dead one."""
+    running = False
+    for record in records:
+        event = parse_event(record.payload)
+        yield record, event, running and isinstance(event, CampaignStarted)
+        running = isinstance(event, CampaignStarted) or (
+            running and not isinstance(event, (CampaignPaused, CampaignFinished))
+        )
+
+
+def _incident_key(event: AnyEvent) -> tuple[str, ...] | None:
+    """Returns the key of an event's incident, followed by its text."""
+    match event:
+        case ServiceFailed():
+            return event.kind, event.service, event.error, f"{event.service} failed ({event.error})"
+        case ModelServiceUnavailable():
+            text = event.summary() if event.until else f"the model service was unavailable: {event.cause}"
+            return event.kind, event.cause, text
+        case ModelServiceRecovered():
+            return event.kind, event.service, event.summary()
+        case ModelCallFailed():
+            return event.kind, event.error, event.summary()
+        case UsageDoubted():
+            return event.kind, event.cause, event.summary()
+        case SandboxLost():
+            return event.kind, event.cause, f"a sandbox was lost: {event.cause}"
+        case SandboxIncident():
+            return event.kind, event.incident, f"sandbox incident: {event.incident}"
+        case ContextReset(kept_turns=0):  # one that grew keeps its last turns
+            return event.kind, event.reason, event.summary()
+        case ProblemFailed() | CampaignPaused():
+            return event.kind, event.summary(), event.summary()
+        case _:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDoubt:
+    """A doubt about reported usage; such calls are charged at their worst case.
+
+    Args:
+        cause: one line, free of control characters.
+        researchers: names of the researchers whose calls it concerns.
+    """
+
+    cause: str
+    researchers: tuple[str, ...]
+
+
+def list_usage_doubts(session: Session, campaign_id: str) -> list[UsageDoubt]:
+    """Lists doubts about a campaign's bill, in order of their first occurrence."""
+    rows = session.execute(
+        select(EventRecord.researcher_id, EventRecord.payload)
+        .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "usage_doubted")
+        .order_by(EventRecord.id)
+    )
+    found: dict[str, dict[str, None]] = {}
+    for researcher_id, payload in rows:
+        cause = clean_line(UsageDoubted.model_validate(payload).cause)
+        name = (researcher_id or "").rpartition("-")[2]
+        found.setdefault(cause, {}).update({name: None} if name else {})
+    return [UsageDoubt(cause, tuple(names)) for cause, names in found.items()]

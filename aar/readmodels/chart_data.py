@@ -10,8 +10,8 @@ from decimal import Decimal
 
 from aar.budget.totals import Totals
 from aar.readmodels.progress import Progress
-from aar.readmodels.submissions.seed_scores import SeedScore
-from aar.readmodels.submissions.submission_lineage import find_parent, lineage_tree
+from aar.readmodels.submission_code import find_parent, lineage_tree
+from aar.readmodels.submission_details import SeedScore
 from aar.scoring.submissions import SubmissionView
 from aar.text.sanitize import clean_line
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Problem, Stage, Task
-from aar.redteam import paired_gain
+from aar.redteam import gain as paired_gain
 from aar.redteam.gain import Gain
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.run_sandbox import prepared_bundles

@@ -10,26 +10,20 @@ from pathlib import Path
 from aar.errors import NotFound
 from aar.problems.protocol import Problem
 from aar.redteam.attack_protocol import Attack, AttackResult
-from aar.redteam.attacks.memorisation.known_components import KnownComponents
-from aar.redteam.attacks.memorisation.majority_answer import MajorityAnswer
-from aar.redteam.attacks.memorisation.memorised_labels import MemorisedGuesses, OutsideBlend, OutsideHead, OutsideLabels
-from aar.redteam.attacks.memorisation.quiet_knowledge import PriorDirection, QuietTable
-from aar.redteam.attacks.probing.constant_tuning import TunedConstants
-from aar.redteam.attacks.probing.direction_probes import DirectionProbes
-from aar.redteam.attacks.probing.random_masks import RandomMasks
-from aar.redteam.attacks.probing.seed_luck import SeedLuck
-from aar.redteam.attacks.probing.single_flips import SingleFlips
-from aar.redteam.attacks.runtime.costly_inputs import CostlyToRead
-from aar.redteam.attacks.runtime.deep_trees import DeepTrees
-from aar.redteam.attacks.runtime.sandbox_inspection import LookingInside
-from aar.redteam.attacks.runtime.split_detection import LuckyFew, TwoFaces
-from aar.redteam.attacks.runtime.stashed_state import StashedState
-from aar.redteam.attacks.runtime.timeouts import Timeouts
-from aar.redteam.attacks.tampering.edited_claims import EditedClaims
-from aar.redteam.attacks.tampering.forged_results import ForgedResults
-from aar.redteam.attacks.tampering.impostor import ImpostorAttack
-from aar.redteam.attacks.tampering.lookalikes import Lookalikes
-from aar.redteam.attacks.tampering.poisoned_snapshots import PoisonedSnapshots
+from aar.redteam.attacks.exhaustion import CostlyToRead, DeepTrees, Timeouts
+from aar.redteam.attacks.memorisation import (
+    KnownComponents,
+    MajorityAnswer,
+    MemorisedGuesses,
+    OutsideBlend,
+    OutsideHead,
+    OutsideLabels,
+    PriorDirection,
+    QuietTable,
+)
+from aar.redteam.attacks.probing import DirectionProbes, RandomMasks, SeedLuck, SingleFlips, TunedConstants
+from aar.redteam.attacks.run_inspection import LookingInside, LuckyFew, StashedState, TwoFaces
+from aar.redteam.attacks.tampering import EditedClaims, ForgedResults, ImpostorAttack, Lookalikes, PoisonedSnapshots
 from aar.redteam.score_arena import ScoreArena, open_score_arena
 from aar.sandbox.protocol import SandboxBackend
 

@@ -40,7 +40,7 @@ from aar.scoring.submissions import SubmissionView, submit
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.store.models import AuditFinding, Campaign, Submission
+from aar.store.models import AuditFinding, Campaign, ScoringRun, Snapshot, Submission
 
 _WAIT_SECONDS = 600.0
 _POLL_SECONDS = 0.2
@@ -250,3 +250,22 @@ async def open_score_arena(made: ScoreArena) -> AsyncIterator[ScoreArena]:
         yield made
     finally:
         await made._close()
+
+
+Rows = dict[tuple[str, str], tuple[Any, ...]]
+
+
+def snapshot_rows(arena: ScoreArena) -> Rows:
+    """Return every row of submissions, scoring runs and snapshots, by table and key."""
+    found: Rows = {}
+    with arena.db.reading() as session:
+        for model in (Submission, ScoringRun, Snapshot):
+            for row in session.execute(select(model.__table__)).mappings():
+                name = str([row[column.name] for column in model.__table__.primary_key])
+                found[model.__tablename__, name] = tuple(map(repr, row.values()))
+    return found
+
+
+def changed_rows(before: Rows, after: Rows) -> list[str]:
+    """List the rows that were changed or removed between two snapshots, not added ones."""
+    return [f"{table} {key} changed" for (table, key), row in before.items() if after.get((table, key)) != row]

@@ -21,7 +21,7 @@ from sqlalchemy import select
 
 from aar.problems.protocol import Estimate, Stage
 from aar.redteam.direct_runs import PreparedTask
-from aar.redteam.paired_gain import dump_output, load_output, pool_outputs, row_keys, score_output
+from aar.redteam.gain import dump_output, load_output, pool_outputs, row_keys, score_output
 from aar.redteam.score_arena import ScoreArena
 from aar.scoring.cleanroom.run_sandbox import prepared_bundles
 from aar.scoring.results.score_writer import LOW_SCORE_ALLOWANCE, SURE_STANDARD_ERRORS, is_low

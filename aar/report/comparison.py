@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import Totals, read_totals
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
+from aar.readmodels.leaderboard import Board, read_board
 from aar.readmodels.progress import HorizontalAxis, Progress, list_visible_submissions, read_progress
-from aar.readmodels.submissions.board import Board, read_board
 from aar.report.charts.score_chart import draw_submission, horizontal_axis, score_range
 from aar.report.charts.svg import (
     CHART_SIZES,

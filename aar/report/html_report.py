@@ -14,9 +14,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aar.errors import UsageError
-from aar.readmodels.formatting import OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR, TEMPLATE_FILTERS
-from aar.readmodels.submissions.phase_labels import phase_label
-from aar.readmodels.submissions.submission_code import open_local_snapshots
+from aar.readmodels.formatting import OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR, TEMPLATE_FILTERS, phase_label
+from aar.readmodels.submission_code import open_local_snapshots
 from aar.report import ASSETS
 from aar.report.charts.diversity_chart import diversity_chart, diversity_legend
 from aar.report.charts.score_chart import interval_bar, lineage_chart, score_chart, score_legend

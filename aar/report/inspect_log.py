@@ -41,8 +41,8 @@ from sqlalchemy.orm import Session
 from aar import __version__
 from aar.budget.totals import Totals, read_totals
 from aar.events import ToolFinished, TurnReceived
-from aar.readmodels.researchers.transcript import transcript_item, whole_transcript
 from aar.readmodels.secret_scrubber import make_scrubber
+from aar.readmodels.transcript import transcript_item, whole_transcript
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, Researcher

@@ -14,24 +14,25 @@ from aar.budget.totals import CampaignTotals, read_totals
 from aar.errors import NotFound
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
+from aar.readmodels.alerts import CampaignIncident, list_incidents
 from aar.readmodels.formatting import is_offline
-from aar.readmodels.incidents import CampaignIncident, list_incidents
-from aar.readmodels.problem_metric import find_metric
-from aar.readmodels.progress import Progress, list_visible_submissions, read_progress
-from aar.readmodels.submissions.board import Board, BoardRow, read_board
-from aar.readmodels.submissions.final_results import (
+from aar.readmodels.leaderboard import (
     AuditCount,
+    Board,
+    BoardRow,
     CorrectedScore,
     Winner,
     correct_for_selection,
     count_audit_verdicts,
+    find_metric,
     list_winners,
     notable_findings,
+    read_board,
     skipped_audits,
 )
-from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
-from aar.readmodels.submissions.submission_details import SubmissionDetails, list_submission_details
-from aar.readmodels.submissions.submission_lineage import LineageEntry, lineage_tree
+from aar.readmodels.progress import Progress, list_visible_submissions, read_progress
+from aar.readmodels.submission_code import CodeFile, LineageEntry, lineage_tree, read_submission_code
+from aar.readmodels.submission_details import SubmissionDetails, list_submission_details
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore

@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from aar.auth.sessions import LoginLinks, SessionStore
-from aar.readmodels.submissions.submission_code import open_local_snapshots
+from aar.readmodels.submission_code import open_local_snapshots
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database

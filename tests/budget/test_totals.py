@@ -17,7 +17,7 @@ from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, read_totals
 from aar.llm.price_book import PriceBook
 from aar.llm.usage import Usage
-from aar.readmodels.spending import read_spending
+from aar.readmodels.progress import read_spending
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
 from aar.store.column_types import now

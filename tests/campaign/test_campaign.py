@@ -21,7 +21,7 @@ from aar.campaign.lifecycle import CampaignEnding, create_campaign, save_changed
 from aar.campaign.preflight import run_preflight
 from aar.campaign.spec import CampaignSpec, load_spec
 from aar.campaign.views import get_campaign, list_researchers
-from aar.cli.campaign_process import run_campaign
+from aar.cli.running.run_campaign import run_campaign
 from aar.errors import Conflict, UsageError
 from aar.forum.posts import list_posts
 from aar.sandbox import workspaces

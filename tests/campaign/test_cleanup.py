@@ -16,7 +16,7 @@ from aar.campaign.lifecycle import CampaignEnding, create_campaign
 from aar.campaign.preflight import run_preflight
 from aar.campaign.spec import load_spec
 from aar.campaign.views import get_campaign, list_researchers
-from aar.cli.campaign_process import run_campaign
+from aar.cli.running.run_campaign import run_campaign
 from aar.errors import StillInUse
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.channel.channel_sandbox import ChannelSandbox

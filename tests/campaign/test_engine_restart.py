@@ -15,12 +15,12 @@ from aar.campaign.lifecycle import create_campaign
 from aar.campaign.preflight import run_preflight
 from aar.campaign.spec import load_spec
 from aar.campaign.views import list_researchers
-from aar.cli.campaign_process import run_campaign
+from aar.cli.running.run_campaign import run_campaign
 from aar.sandbox.docker.engine import default_tag
 from aar.scoring.results.leaderboard import read_leaderboard
 from aar.settings import Settings, get_settings
 from aar.store.event_log import read_events
-from aar.testing.docker_engine import PrivateDockerEngine, docker_missing_reason, private_docker_engine
+from aar.testing.servers import PrivateDockerEngine, docker_missing_reason, private_docker_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.nightly]
 

@@ -24,8 +24,8 @@ from aar.campaign.preflight import run_preflight
 from aar.campaign.spec import CampaignSpec, load_spec
 from aar.campaign.steering import request_command
 from aar.campaign.views import get_campaign, list_researchers
-from aar.cli import campaign_process
-from aar.cli.campaign_process import run_campaign
+from aar.cli.running import run_campaign as campaign_process
+from aar.cli.running.run_campaign import run_campaign
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.leases import Lease, Leases
 from aar.settings import Settings

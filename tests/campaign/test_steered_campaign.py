@@ -15,7 +15,7 @@ from aar.campaign.preflight import run_preflight
 from aar.campaign.spec import CampaignSpec, load_spec, override_stored_spec
 from aar.campaign.steering import add_researchers, change_limits, send_command
 from aar.campaign.views import list_researchers
-from aar.cli.campaign_process import run_campaign
+from aar.cli.running.run_campaign import run_campaign
 from aar.events import MessageAdded
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.settings import Settings

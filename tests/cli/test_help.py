@@ -7,7 +7,7 @@ import typer
 
 import aar
 from aar.cli.app import RootGroup
-from aar.cli.lazy_group import LazyGroup
+from aar.cli.command_group import LazyGroup
 from aar.cli.problem.commands import ProblemGroup
 
 from .conftest import Terminal

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from aar.testing.examples.planted_secrets import PART, SECRET
+from aar.testing.example_campaign import PART, SECRET
 
 from .conftest import Terminal
 

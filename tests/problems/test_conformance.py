@@ -14,10 +14,8 @@ from aar.problems import toy
 from aar.problems.protocol import Problem, ReframedProblem, SupervisedProblem, Task
 from aar.problems.registry import find_problem
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.testing.conformance.problem_suite import ProblemSuite, folder_bytes
-from aar.testing.conformance.reframed_suite import ReframedSuite
-from aar.testing.conformance.supervised_suite import SupervisedSuite
-from aar.testing.simulations.principal_axes import PrincipalAxes
+from aar.testing.conformance.problem_suite import ProblemSuite, ReframedSuite, SupervisedSuite, folder_bytes
+from aar.testing.principal_axes import PrincipalAxes
 
 
 class TestToy(ProblemSuite):

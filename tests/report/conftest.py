@@ -11,7 +11,7 @@ import pytest
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.examples.example_campaign import ExampleCampaign, write_example_campaign
+from aar.testing.example_campaign import ExampleCampaign, write_example_campaign
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from aar.errors import NotFound, UsageError
 from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.redteam.campaign_rows import add_campaign
 from aar.report.html_report import write_report
-from aar.testing.examples.planted_secrets import PART, SECRET
+from aar.testing.example_campaign import PART, SECRET
 
 
 class Elements(HTMLParser):

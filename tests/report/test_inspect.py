@@ -10,7 +10,7 @@ import pytest
 from aar.budget.totals import read_totals
 from aar.errors import UsageError
 from aar.events import ContextReset, MessageAdded, ModelCallFailed, ToolFinished, TurnReceived
-from aar.readmodels.researchers.transcript import whole_transcript
+from aar.readmodels.transcript import whole_transcript
 from aar.report.inspect_export import write_inspect_log
 from aar.scoring.submissions import list_submissions
 from aar.store.event_log import append_event

@@ -26,18 +26,16 @@ from aar.events import (
 )
 from aar.readmodels.alerts import list_alerts
 from aar.readmodels.progress import list_visible_submissions
-from aar.readmodels.researchers.background_jobs import list_researcher_jobs
-from aar.readmodels.researchers.workspace_files import (
+from aar.readmodels.submission_code import CodeFile, diff_files, find_parent, read_submission_code
+from aar.readmodels.submission_details import read_seed_scores
+from aar.readmodels.transcript import list_researcher_jobs
+from aar.readmodels.workspace_files import (
     MAX_IMAGE_BYTES,
     MAX_TEXT_CHARACTERS,
     WorkspaceFile,
     WorkspaceFolder,
     read_workspace_path,
 )
-from aar.readmodels.submissions.code_diff import diff_files
-from aar.readmodels.submissions.seed_scores import read_seed_scores
-from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
-from aar.readmodels.submissions.submission_lineage import find_parent
 from aar.redteam.campaign_rows import add_campaign
 from aar.scoring.submissions import get_submission
 from aar.store import open_database

@@ -13,8 +13,8 @@ import pytest
 from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted, Event, VoteCast
 from aar.readmodels.progress import list_visible_submissions, read_progress
-from aar.readmodels.researchers.transcript import read_transcript
-from aar.readmodels.submissions.submission_lineage import lineage_tree
+from aar.readmodels.submission_code import lineage_tree
+from aar.readmodels.transcript import read_transcript
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import event_log, open_database
 from aar.store.database import Database

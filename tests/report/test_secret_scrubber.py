@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from aar.auth.tokens import new_token
 from aar.events import ToolFinished
-from aar.readmodels.researchers.transcript import read_transcript
 from aar.readmodels.secret_scrubber import REMOVED_MARK, Scrubber, make_scrubber
+from aar.readmodels.transcript import read_transcript
 from aar.settings import Settings
 from aar.store.event_log import append_event
-from aar.testing.examples.planted_secrets import SECRET
+from aar.testing.example_campaign import SECRET
 
 _WORDS = st.text(st.sampled_from("abcdefghij ,.:;()[]{}=+*/\n\"'0123456789"), max_size=200)
 _JSON = st.recursive(

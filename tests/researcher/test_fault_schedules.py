@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.testing.faults.fault_campaigns import make_template_database, run_schedule
+from aar.testing.fault_campaigns import make_template_database, run_schedule
 
 _SCHEDULES, _BATCH = 40, 5
 FOUND = (117, 213, 395)

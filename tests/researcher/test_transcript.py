@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aar.readmodels.researchers.transcript import read_transcript, transcript_item, whole_transcript
+from aar.readmodels.transcript import read_transcript, transcript_item, whole_transcript
 from aar.researcher.loop import run_researcher
 
 from .conftest import CAMPAIGN, House

@@ -14,11 +14,11 @@ import pytest
 from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find_problem
 from aar.redteam import AttackOutcome, AttackResult, Gain, attack_all
-from aar.redteam.attacker_knowledge import hidden_labels
-from aar.redteam.attacks.memorisation.quiet_knowledge import build_table
-from aar.redteam.attacks.probing.single_flips import flip_prediction
+from aar.redteam.attacks.memorisation import build_table
+from aar.redteam.attacks.probing import flip_prediction
 from aar.redteam.direct_runs import PreparedTask
-from aar.redteam.paired_gain import OutputPair, dump_output, load_output, paired_gain
+from aar.redteam.gain import OutputPair, dump_output, load_output, paired_gain
+from aar.redteam.knowledge import hidden_labels
 from aar.redteam.runner import ATTACKS, REMAINING, _chosen
 from aar.redteam.score_arena import ScoreArena
 from aar.redteam.score_oracle import ScoreOracle, make_split
@@ -27,7 +27,7 @@ from aar.sandbox.protocol import SandboxBackend
 from aar.scoring.audits.score_audits import COORDINATE_KNOWLEDGE as KNOWLEDGE_RULE
 from aar.settings import get_settings
 from aar.testing.conformance.attack_suite import AttackSuite
-from aar.testing.simulations.principal_axes import PrincipalAxes
+from aar.testing.principal_axes import PrincipalAxes
 
 pytestmark = pytest.mark.bubblewrap
 

@@ -20,7 +20,7 @@ from aar.auth.tokens import operator_token, viewer_token
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.examples.example_campaign import ExampleCampaign, write_example_campaign
+from aar.testing.example_campaign import ExampleCampaign, write_example_campaign
 from aar.web.app import create_app
 from aar.web.server import bind_listener, page_address, serve_app
 

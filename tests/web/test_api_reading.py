@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from aar.readmodels.formatting import OFFLINE_LABEL
-from aar.testing.examples.planted_secrets import PART, SECRET
+from aar.testing.example_campaign import PART, SECRET
 
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from aar.snapshots.store import SnapshotStore
-from aar.testing.examples.example_audits import PEOPLE_ONLY, add_example_audits
-from aar.testing.examples.planted_secrets import PART, SECRET
+from aar.testing.example_audits import PEOPLE_ONLY, add_example_audits
+from aar.testing.example_campaign import PART, SECRET
 
 from .conftest import Site, write_site
 

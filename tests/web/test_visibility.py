@@ -36,7 +36,7 @@ from aar.scoring.visibility import EVENT_FIELDS, VISIBLE_DATA, Audience, Restric
 from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append_event, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
-from aar.testing.examples.example_audits import add_example_audits
+from aar.testing.example_audits import add_example_audits
 from aar.web.mcp.client import admit_client
 from aar.web.mcp.tool import tool_text
 

@@ -6,13 +6,12 @@ from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, Totals, read_totals
 from aar.campaign.costs import Forecast, forecast_budget
 from aar.campaign.views import ResearcherView, list_researchers
-from aar.cli.campaign_options import LATEST, CampaignId
-from aar.cli.context import open_context
+from aar.cli.context import LATEST, CampaignId, open_context
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.formatting import clean_line, format_count, format_duration, format_hourly_rate, format_money
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
+from aar.readmodels.alerts import list_usage_doubts
 from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, model_label
-from aar.readmodels.usage_doubts import list_usage_doubts
 
 
 def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:

@@ -12,8 +12,7 @@ from typing import Annotated
 import typer
 
 from aar.campaign.views import get_researcher
-from aar.cli.campaign_options import LATEST, CampaignId
-from aar.cli.context import CliContext, open_context
+from aar.cli.context import LATEST, CampaignId, CliContext, open_context
 from aar.cli.options import MAX_INTEGER, MOST_ROWS, DatabaseOption, JsonFlag
 from aar.cli.output.formatting import clean_line, format_clock, format_datetime, shorten
 from aar.cli.output.printing import to_json_value

@@ -11,7 +11,7 @@ import typer
 from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.preflight import assign_models, make_price_book
 from aar.campaign.spec import CampaignSpec, load_spec
-from aar.cli.error_handling import CommandGroup
+from aar.cli.command_group import CommandGroup
 from aar.cli.options import JsonFlag
 from aar.cli.output.formatting import format_limits
 from aar.cli.output.printing import print_json, to_json_value

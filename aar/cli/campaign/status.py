@@ -1,14 +1,45 @@
-"""``aar status``: the state of a campaign and its team."""
+"""``aar list``, ``aar status`` and ``aar report``: campaigns, the state of one, and its report."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from aar.campaign.running_time import read_seconds_run
-from aar.cli.campaign_options import LATEST, CampaignId
-from aar.cli.context import open_context
-from aar.cli.options import DatabaseOption, JsonFlag
-from aar.cli.output.printing import make_console, print_json
-from aar.cli.views.dashboard import render_dashboard
-from aar.cli.views.overview import overview_json, read_overview
+from aar.campaign.views import list_campaigns
+from aar.cli.campaign.dashboard import render_dashboard
+from aar.cli.context import LATEST, CampaignId, open_context
+from aar.cli.options import MOST_ROWS, DatabaseOption, JsonFlag
+from aar.cli.output.formatting import clean_line, format_datetime, shorten
+from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
+from aar.readmodels.campaign_overview import overview_json, read_overview
+from aar.report.html_report import write_report
+
+
+def list_(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_ROWS, help="Rows to show.")] = 30,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """List campaigns, newest first."""
+    with open_context(database) as workplace, workplace.database.reading() as session:
+        views = list_campaigns(session, limit=limit)
+    if json:
+        print_json([{key: value for key, value in to_json_value(view).items() if key != "spec"} for view in views])
+        return
+    made = make_table("id", "name", "problem", "state", "created", "why")
+    for view in views:
+        made.add_row(
+            view.id,
+            clean_line(view.name),
+            clean_line(view.problem),
+            view.state_text(format_datetime),
+            format_datetime(view.created_at),
+            shorten(view.cause, 60),
+        )
+    print_table(made, empty="There is no campaign yet. Start one with: aar start")
 
 
 def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
@@ -27,3 +58,25 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
 
     hint = f"aar resume {view.id}" if view.resumable else ""
     make_console().print(render_dashboard(found, seconds=seconds, hint=f"Resume with: {hint}" if hint else ""))
+
+
+def report(
+    campaign: CampaignId = LATEST,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it.", dir_okay=False)
+    ] = None,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Write the report as one HTML file.
+
+    It opens from disk and needs nothing else. Prints where it is.
+    """
+    with open_context(database) as workplace:
+        view = workplace.campaign(campaign)
+        path = output or workplace.report_path(view.id)
+        write_report(workplace.database, view.id, path, snapshots=workplace.snapshots(view.id))
+    if json:
+        print_json({"campaign_id": view.id, "path": path.absolute()})
+    else:
+        print(path.absolute())

@@ -13,12 +13,11 @@ import typer
 from rich.text import Text
 
 from aar.campaign.views import get_researcher
-from aar.cli.campaign_options import LATEST, CampaignOption
-from aar.cli.context import open_context
+from aar.cli.context import LATEST, CampaignOption, open_context
 from aar.cli.options import DatabaseOption
 from aar.cli.output.formatting import clean_line, format_clock
 from aar.cli.output.printing import make_console, to_json_value
-from aar.readmodels.researchers.transcript import TranscriptItem, transcript_item, whole_transcript
+from aar.readmodels.transcript import TranscriptItem, transcript_item, whole_transcript
 from aar.report.inspect_export import write_inspect_log
 from aar.store.event_log import LoggedEvent
 

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.author_name import author_name
-from aar.cli.campaign_options import LATEST, CampaignOption
-from aar.cli.context import open_context
+from aar.cli.context import LATEST, CampaignOption, author_name, open_context
 from aar.cli.forum.options import Body, CommentId, Families, Name, PostId, parse_post_number, read_text
 from aar.cli.options import MAX_INTEGER, DatabaseOption, JsonFlag
 from aar.cli.output.formatting import clean_line, format_datetime

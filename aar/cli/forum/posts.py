@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 from aar.campaign.views import get_researcher
-from aar.cli.author_name import author_name
-from aar.cli.campaign_options import LATEST, CampaignOption
-from aar.cli.context import open_context
-from aar.cli.error_handling import CommandGroup
+from aar.cli.command_group import CommandGroup
+from aar.cli.context import LATEST, CampaignOption, author_name, open_context
 from aar.cli.forum.edits import COMMANDS
 from aar.cli.forum.options import (
     Body,

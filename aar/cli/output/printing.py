@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
-
-from aar.cli.output.responsive_table import ResponsiveTable
+from rich.text import Text
 
 _PIPE_WIDTH = 160
 
@@ -79,3 +78,26 @@ def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
 def print_table(made: Table, *, empty: str) -> None:
     """Print a table, or a sentence if it has no rows."""
     make_console().print(made if made.row_count else empty)
+
+
+_WIDE = 10_000
+
+
+class ResponsiveTable(Table):
+    """A table that prints one cell a line where the screen is too narrow."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the table."""
+        if self.__rich_measure__(console, options.update(width=_WIDE)).minimum <= options.max_width:
+            yield from super().__rich_console__(console, options)
+        else:
+            yield from self._records()
+
+    def _records(self) -> Iterator[Text]:
+        for cells in zip(*(column.cells for column in self.columns), strict=True):
+            for column, cell in zip(self.columns, cells, strict=True):
+                text = cell if isinstance(cell, Text) else Text(str(cell))
+                if text.plain.strip():
+                    name = f"{column.header} " if column.header else ""
+                    yield Text.assemble((name, "dim"), text, overflow="fold")
+            yield Text()

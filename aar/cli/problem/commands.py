@@ -1,10 +1,18 @@
-"""``aar problem``: the table of its commands."""
+"""``aar problem``: the table of its commands; the installed problems and their data."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from aar.cli.lazy_group import LazyGroup, panel_entries
+from aar.cli.command_group import LazyGroup, panel_entries
+from aar.cli.options import JsonFlag
+from aar.cli.output.formatting import clean_text
+from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
+from aar.errors import DataMissing
+from aar.problems.protocol import Problem
+from aar.problems.registry import find_problem, installed_problems
 
 
 class ProblemGroup(LazyGroup):
@@ -28,3 +36,85 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="List, show, validate, measure and attack problems.",
 )
+
+
+DEFAULT_PROBLEM = "weak_to_strong"
+
+
+def _complete_problem(incomplete: str) -> list[str]:
+    return [each.name for each in installed_problems() if each.name.startswith(incomplete)]
+
+
+ProblemName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROBLEM", help="A name from `aar problem list`, or a folder.", autocompletion=_complete_problem
+    ),
+]
+
+
+def list_(json: JsonFlag = False) -> None:
+    """List the installed problems."""
+    found = installed_problems()
+    if json:
+        print_json(found)
+        return
+    made = make_table("name", "from")
+    for each in found:
+        made.add_row(each.name, each.distribution)
+    print_table(made, empty="No problem is installed.")
+
+
+def show(problem: ProblemName = DEFAULT_PROBLEM, json: JsonFlag = False) -> None:
+    """Show a problem: metric, domains, baselines, limits and brief."""
+    found = find_problem(problem)
+    if json:
+        print_json(_problem_json(found))
+        return
+    metric, out = found.metric, make_console()
+    human = "" if metric.human_baseline is None else f"; people reached {metric.human_baseline}"
+    source = f" ({metric.human_baseline_source})" if metric.human_baseline_source else ""
+    better = "higher" if metric.higher_is_better else "lower"
+    limits = found.run_limits
+    out.print(f"{found.name}: {found.title}", style="bold")
+    out.print(f"metric     {metric.name}, {better} is better, perfection is {metric.ceiling:g}{human}{source}")
+    out.print(f"climbed    {', '.join(found.climbed_domains)}")
+    out.print(f"transfer   {', '.join(found.transfer_domains) or '–'}")
+    out.print(f"seeds      {found.default_seeds} a measurement")
+    out.print(f"one run    {limits.seconds:g} s, {limits.memory_bytes / 1024**3:g} GiB, {limits.cpus:g} cores")
+    for baseline in found.baselines():
+        out.print(f"baseline   {baseline.key}: {baseline.summary}")
+    out.print(f"\n{clean_text(found.brief())}", soft_wrap=True)
+
+
+def fetch(problem: ProblemName = DEFAULT_PROBLEM, json: JsonFlag = False) -> None:
+    """Check a problem's data, and build it if needed."""
+    found = find_problem(problem)
+    builder = getattr(found, "fetch", None)
+    built = False
+    try:
+        found.check_data()
+    except DataMissing:
+        if builder is None:
+            raise
+        builder()
+        found.check_data()
+        built = True
+    if json:
+        print_json({"problem": found.name, "data": "built" if built else "complete"})
+    else:
+        print(f"the data of {found.name} {'was built and ' if built else ''}is complete")
+
+
+def _problem_json(found: Problem) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "title": found.title,
+        "metric": to_json_value(found.metric),
+        "climbed_domains": list(found.climbed_domains),
+        "transfer_domains": list(found.transfer_domains),
+        "default_seeds": found.default_seeds,
+        "run_limits": to_json_value(found.run_limits),
+        "baselines": [{"key": each.key, "summary": each.summary} for each in found.baselines()],
+        "brief": found.brief(),
+    }

@@ -54,7 +54,7 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Campai
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "aar.cli.running.page_server",
+                "aar.cli.serve",
                 running.campaign_id,
                 host,
                 str(listener.fileno()),

@@ -1,34 +1,46 @@
-"""Run a campaign from a terminal, with a view and a page process."""
+"""Run a campaign from a terminal: summaries, a view, a page process, signals, the report at the end."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+import structlog
+import typer
 from sqlalchemy.orm import Session
 
 from aar.auth.sessions import LoginLinks
-from aar.campaign.controller.controller import CampaignCompanion
+from aar.budget.totals import read_totals
+from aar.campaign.controller.controller import CampaignCompanion, Controller
 from aar.campaign.controller_lock import reserve_campaign
 from aar.campaign.lifecycle import CampaignEnding, create_campaign, save_changed_spec
 from aar.campaign.preflight import CampaignPlan, run_preflight
 from aar.campaign.spec import CampaignSpec
-from aar.cli.author_name import login_line, login_name
-from aar.cli.campaign_process import report_path, run_campaign
+from aar.cli.context import login_line, login_name
+from aar.cli.output.formatting import clean_line, format_count, format_duration, format_limits, format_money
 from aar.cli.output.log_setup import configure_logging
-from aar.cli.output.printing import make_console
+from aar.cli.output.printing import make_console, to_json_value
 from aar.cli.output.streams import detach_terminal
-from aar.cli.running.event_lines import plain_view
 from aar.cli.running.page_process import serve_pages
-from aar.cli.running.start_summary import confirm_spending, print_end_summary, print_start_summary
-from aar.cli.views.live import live_view
+from aar.cli.running.views import live_view, plain_view
+from aar.cli.submissions import leaderboard_table
+from aar.concurrency import best_effort, log_failure
+from aar.errors import UsageError
 from aar.processes import raise_open_file_limit
+from aar.readmodels.formatting import OFFLINE_LABEL, model_label
+from aar.readmodels.leaderboard import read_board
+from aar.report.html_report import write_report
 from aar.settings import get_settings
+from aar.snapshots.store import SnapshotStore
 from aar.web.listen_address import bind_listener, page_address
 
 _Prepare = Callable[[CampaignPlan], Awaitable[str]]
@@ -130,3 +142,163 @@ def _listen(spec: CampaignSpec, options: _RunOptions, closing: ExitStack) -> soc
 
 def _is_plain(asked: bool) -> bool:
     return asked or not sys.stdout.isatty()
+
+
+log = structlog.get_logger(__name__)
+
+_CLOSE_SECONDS = 30.0
+
+
+async def run_campaign(
+    plan: CampaignPlan,
+    campaign_id: str,
+    *,
+    address: str = "",
+    companions: Sequence[CampaignCompanion] = (),
+    on_hangup: Callable[[], None] = lambda: None,
+) -> CampaignEnding:
+    """Run a created campaign to its end in this process, and write its report.
+
+    The first SIGINT or SIGTERM pauses it cleanly, a second one ends it at once; after either, ``aar resume`` continues
+    it. A hangup of the terminal also pauses it, however often it is signalled, unless hangups are ignored (nohup).
+
+    Args:
+        plan: what it needs, from ``preflight.run_preflight``.
+        campaign_id: from ``creation.create_campaign``, or an earlier campaign to resume.
+        address: where ``companions`` serve its pages, for people.
+        companions: run beside the campaign until it ends, such as a live view or a web server.
+        on_hangup: detaches from the terminal when that hangs up.
+
+    Raises:
+        Conflict: another controller runs it, or it is over.
+        AarError: something broke that no researcher can go on without; the campaign is paused.
+    """
+    controller = Controller(plan, campaign_id, address=address)
+    try:
+        with _signals(controller, on_hangup):
+            ending = await controller.run(companions)
+        await anyio.to_thread.run_sync(_report, plan, campaign_id)
+        return ending
+    finally:
+        await best_effort(
+            plan.backend.close(), log_failure("the sandbox backend could not be closed"), seconds=_CLOSE_SECONDS
+        )
+
+
+def _report(plan: CampaignPlan, campaign_id: str) -> None:
+    """Write the report; a failure does not change how the campaign ended."""
+    snapshots = SnapshotStore(plan.settings.campaign_dir(campaign_id) / "snapshots")
+    try:
+        write_report(plan.database, campaign_id, report_path(plan, campaign_id), snapshots=snapshots)
+    except Exception:
+        log.exception("the report could not be written; write it with: aar report", campaign=campaign_id)
+
+
+def report_path(plan: CampaignPlan, campaign_id: str) -> Path:
+    """Return the path of a campaign's report."""
+    return plan.settings.campaign_dir(campaign_id) / "report.html"
+
+
+@contextmanager
+def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    asked, gone = 0, False
+
+    def interrupt(name: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            controller.stop.pause(f"paused by {name}")
+        else:
+            controller.abort()
+
+    def hang_up() -> None:  # a shell and the kernel may both signal it
+        nonlocal gone
+        gone = True
+        on_hangup()
+        controller.stop.pause("paused by a hangup of the terminal")
+
+    names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+    for number, name in names.items():
+        loop.add_signal_handler(number, interrupt, name)
+    handles_hangup = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    if handles_hangup:
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+    try:
+        yield
+    finally:
+        for number in names:
+            loop.remove_signal_handler(number)
+        if handles_hangup:
+            loop.remove_signal_handler(signal.SIGHUP)
+        if gone:  # a second signal must not stop what is left to do, such as the report
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+_TOP = 5
+
+
+def print_start_summary(plan: CampaignPlan) -> None:
+    """Print the problem, the team, the limits and the possible spending."""
+    out, spec = make_console(), plan.spec
+    team = ", ".join(f"{number} on {model_label(model)}" for model, number in Counter(plan.models.models).items())
+    out.print(f"problem   {clean_line(plan.problem.title)} ({plan.problem.name})")
+    out.print(f"team      {team}; sandboxes by {plan.backend.name}")
+    out.print(f"limits    {format_limits(to_json_value(spec.limits.model_dump(exclude_none=True)))}")
+    if plan.models.uses_paid_service:
+        limit = spec.limits.usd
+        said = "no limit in dollars is set" if limit is None else f"at most ${limit}, no call starts that could pass it"
+        out.print(f"spending  {said}", style="bold yellow")
+        for model in dict.fromkeys(plan.models.models):
+            if other := plan.prices.priced_as(model):
+                out.print(f"          {model} is priced as {other}; other prices go into the spec, under `prices:`")
+        if spec.researchers.base_url is not None:
+            out.print("          a server at base_url that reports no usage has each call charged at its worst case")
+    else:
+        said = "$0 for models"
+        if plan.settings.claude_key is None:
+            said += f": no ANTHROPIC_API_KEY is set, so the team is the {OFFLINE_LABEL}"
+        out.print(f"spending  {said}", style="bold")
+
+
+def confirm_spending(plan: CampaignPlan, *, yes: bool) -> None:
+    """Ask for confirmation before money can be spent, on a terminal.
+
+    Raises:
+        typer.Abort: the person declined.
+        UsageError: money could be spent without a limit, and the person has not accepted that.
+    """
+    if yes or not plan.models.uses_paid_service:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm("Start?", default=True, abort=True)
+    elif plan.spec.limits.usd is None:
+        raise UsageError(
+            "limit in dollars is missing: the campaign calls paid models", "Set --usd N, or agree with --yes"
+        )
+
+
+def print_end_summary(plan: CampaignPlan, campaign_id: str, ending: CampaignEnding, report: Path) -> None:
+    """Print the ending, the best submissions, the cost, the report and next commands."""
+    out, metric = make_console(), plan.problem.metric
+    with plan.database.reading() as session:
+        rows = read_board(session, campaign_id, limit=_TOP, higher_is_better=metric.higher_is_better).rows
+        spent = read_totals(session, campaign_id).campaign
+    out.print()
+    out.print(f"campaign {campaign_id} {ending.state}: {clean_line(ending.cause)}", style="bold")
+    out.print()
+    out.print(leaderboard_table(rows, metric.name) if rows else "No submission was measured.")
+    if metric.human_baseline is not None:
+        source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
+        out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")
+    rate = f" ({format_money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd_per_agent_hour else ""
+    worked = format_duration(spent.agent_seconds)
+    out.print(
+        f"cost: {format_money(spent.usd)}{rate} for {format_count(spent.total_tokens)} tokens and {worked} of work"
+    )
+    if report.exists():
+        out.print(f"report: {report}", soft_wrap=True)
+    nexts = [f"aar leaderboard {campaign_id}", f"aar forum list -c {campaign_id}", f"aar serve {campaign_id}"]
+    if ending.state in ("paused", "failed"):
+        nexts.insert(0, f"aar resume {campaign_id}")
+    out.print("next: " + "; ".join(nexts))

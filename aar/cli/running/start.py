@@ -11,8 +11,7 @@ from aar.campaign.controller_lock import hold_campaign
 from aar.campaign.lifecycle import read_changed_spec
 from aar.campaign.spec import load_spec
 from aar.cli.campaign.steering import ResearcherOption, parse_limits, send_request
-from aar.cli.campaign_options import LATEST, CampaignId
-from aar.cli.context import open_context
+from aar.cli.context import LATEST, CampaignId, open_context
 from aar.cli.options import DatabaseOption
 
 _Usd = Annotated[str | None, typer.Option("--usd", metavar="N", help="Most dollars; `none` for no limit.")]

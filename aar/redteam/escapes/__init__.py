@@ -1,6 +1,6 @@
 """Attempts to break out of a sandbox: scripts that print ``GOT THROUGH`` on success."""
 
-from aar.redteam.escapes.escape import Escape
+from aar.redteam.escapes.escape_arena import Escape
 from aar.redteam.escapes.exhaustion import EXHAUSTION
 from aar.redteam.escapes.file_access import READING
 from aar.redteam.escapes.network_access import REACHING

@@ -1,7 +1,4 @@
-"""The arena of escapes: an attacker, a neighbour, and a secret on the host.
-
-Neither sandbox was given the secret.
-"""
+"""Attempts to break out of a sandbox, and their arena: an attacker, a neighbour, a secret on the host."""
 
 from __future__ import annotations
 
@@ -15,6 +12,24 @@ from pathlib import Path
 
 from aar.errors import SandboxGone
 from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Escape:
+    """One attempt.
+
+    Args:
+        name: short, for tables and test ids.
+        goal: its aim, in one clause.
+        script: Python that runs inside; prints ``GOT THROUGH ...`` on success.
+        seconds: its time limit; a script that reaches it has failed.
+    """
+
+    name: str
+    goal: str
+    script: str
+    seconds: float = 60.0
+
 
 _ROOM = 24 * 1024**2
 CANARY_FILE = "hidden-labels-canary.npz"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aar.redteam.escapes.escape import Escape
+from aar.redteam.escapes.escape_arena import Escape
 
 EXHAUSTION = (
     Escape(

@@ -8,9 +8,8 @@ from statistics import fmean
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import format_score
-from aar.readmodels.submissions.phase_labels import phase_label
-from aar.readmodels.submissions.seed_scores import SeedScore
+from aar.readmodels.formatting import format_score, phase_label
+from aar.readmodels.submission_details import SeedScore
 from aar.report.charts.svg import CHART_SIZES, ChartSize, LinearScale, axis_range, render_svg, ticks
 
 _LEFT, _RIGHT, _TOP, _BOTTOM, _ROW = 14, 14, 18, 26, 44

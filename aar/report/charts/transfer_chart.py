@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_score
-from aar.readmodels.submissions.final_results import Winner
-from aar.readmodels.submissions.submission_details import Score
+from aar.readmodels.leaderboard import Winner
+from aar.readmodels.submission_details import Score
 from aar.report.charts.svg import CHART_SIZES, ChartSize, LinearScale, ticks
 from aar.text.sanitize import shorten
 

@@ -16,10 +16,10 @@ from aar.budget.totals import Totals, read_totals
 from aar.campaign.controller_lock import ControllerState
 from aar.campaign.costs import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
+from aar.readmodels.alerts import list_usage_doubts
 from aar.readmodels.chart_data import diversity_table, score_table
 from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, is_offline, model_label
-from aar.readmodels.problem_metric import find_metric
-from aar.readmodels.usage_doubts import list_usage_doubts
+from aar.readmodels.leaderboard import find_metric
 from aar.report.comparison import ComparedCampaign, read_compared_campaign, spec_rows
 from aar.scoring.results.leaderboard import read_leader
 from aar.scoring.visibility import Audience, submission_seen_by

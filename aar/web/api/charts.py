@@ -16,7 +16,7 @@ from aar.budget.totals import read_totals
 from aar.campaign.views import CampaignView, list_researchers
 from aar.readmodels.alerts import list_alerts
 from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
-from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.leaderboard import find_metric
 from aar.readmodels.progress import list_visible_submissions, read_progress
 from aar.scoring.visibility import Audience
 from aar.web.app_state import AppStateDep

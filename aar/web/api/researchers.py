@@ -15,9 +15,8 @@ from aar.campaign.external_researchers import is_external
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.errors import NotFound
 from aar.readmodels.formatting import is_offline, model_label
-from aar.readmodels.researchers.background_jobs import list_researcher_jobs
-from aar.readmodels.researchers.transcript import TranscriptItem, read_transcript, researcher_scrubber
-from aar.readmodels.researchers.workspace_files import WorkspaceFile, WorkspaceFolder, read_workspace_path
+from aar.readmodels.transcript import TranscriptItem, list_researcher_jobs, read_transcript, researcher_scrubber
+from aar.readmodels.workspace_files import WorkspaceFile, WorkspaceFolder, read_workspace_path
 from aar.scoring.visibility import Audience, activity_seen_by
 from aar.text.sanitize import clean_text
 from aar.web.app_state import AppState, AppStateDep

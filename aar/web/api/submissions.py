@@ -13,14 +13,10 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from aar.readmodels.chart_data import seed_table, to_csv
-from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.leaderboard import find_metric, read_board, read_queue_state
 from aar.readmodels.progress import list_visible_submissions
-from aar.readmodels.submissions.board import read_board, read_queue_state
-from aar.readmodels.submissions.code_diff import FileDifference, diff_files
-from aar.readmodels.submissions.seed_scores import SeedScore, read_seed_scores
-from aar.readmodels.submissions.submission_code import read_submission_code
-from aar.readmodels.submissions.submission_details import PhaseView, read_submission_details
-from aar.readmodels.submissions.submission_lineage import find_parent
+from aar.readmodels.submission_code import FileDifference, diff_files, find_parent, read_submission_code
+from aar.readmodels.submission_details import PhaseView, SeedScore, read_seed_scores, read_submission_details
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.confirmation_queue import CheckView
 from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, read_submission_record

@@ -12,8 +12,8 @@ from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
 from aar.campaign.external_researchers import POSTS_PER_HOUR, remaining_posts
 from aar.errors import DataMissing, NotFound
-from aar.readmodels.problem_metric import find_metric
-from aar.readmodels.submissions.submission_code import CodeFile, read_submission_code
+from aar.readmodels.leaderboard import find_metric
+from aar.readmodels.submission_code import CodeFile, read_submission_code
 from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submissions import SubmissionView, count_submissions, get_submission, list_submissions
 from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from aar.budget.totals import read_totals
 from aar.forum.posts import list_posts
-from aar.readmodels.researchers.background_jobs import list_researcher_jobs
-from aar.readmodels.researchers.transcript import read_transcript
+from aar.readmodels.transcript import list_researcher_jobs, read_transcript
 from aar.scoring.submissions import list_submissions
 from aar.scoring.visibility import RestrictedData, activity_seen_by, may_see, submission_seen_by
 from aar.store.event_log import latest_event_id

@@ -5,12 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from aar.campaign.views import list_researchers
-from aar.readmodels.problem_metric import find_metric
+from aar.readmodels.leaderboard import find_metric
 from aar.readmodels.progress import list_visible_submissions, read_progress
-from aar.readmodels.submissions.seed_scores import read_seed_scores
-from aar.readmodels.submissions.submission_code import read_submission_code
-from aar.readmodels.submissions.submission_details import read_submission_details
-from aar.readmodels.submissions.submission_lineage import find_parent, lineage_tree
+from aar.readmodels.submission_code import find_parent, lineage_tree, read_submission_code
+from aar.readmodels.submission_details import read_seed_scores, read_submission_details
 from aar.report.charts.svg import axis_range
 from aar.scoring.audits.audit_findings import similar_submissions
 from aar.scoring.submissions import get_submission

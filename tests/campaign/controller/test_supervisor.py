@@ -13,7 +13,7 @@ from aar.campaign.lifecycle import create_campaign
 from aar.campaign.preflight import run_preflight
 from aar.campaign.spec import load_spec
 from aar.campaign.views import list_researchers
-from aar.cli.campaign_process import run_campaign
+from aar.cli.running.run_campaign import run_campaign
 from aar.errors import BackendAway, DatabaseError
 from aar.researcher.context import ResearcherContext, StopRequested
 from aar.sandbox import incidents

@@ -12,7 +12,7 @@ from aar.auth.tokens import find_researcher_id, new_token, operator_token
 from aar.events import MessageAdded, ModelCallFailed, ResearcherStateChanged
 from aar.readmodels.secret_scrubber import REMOVED_MARK
 from aar.store.event_log import append_event
-from aar.testing.examples.planted_secrets import SECRET
+from aar.testing.example_campaign import SECRET
 
 from ..conftest import Terminal
 

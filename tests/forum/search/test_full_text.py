@@ -15,8 +15,7 @@ from aar.forum.search.near_duplicates import SimilarPost, duplicate_warning, sim
 from aar.forum.search.search_terms import split_words
 from aar.store import Database, open_database
 from aar.store.models import Submission
-from aar.testing.conformance.store_history import CAMPAIGN as OLD_CAMPAIGN
-from aar.testing.conformance.store_history import write_old_database
+from aar.testing.conformance.store_suite import OLD_CAMPAIGN, write_old_database
 
 Authors = dict[str, Author]
 Post = Callable[..., PostView]

@@ -17,9 +17,9 @@ from aar.problems.weak_to_strong.bundles import draw_coordinates
 from aar.problems.weak_to_strong.corpus import load_corpus
 from aar.problems.weak_to_strong.lab.w2s import Data, load
 from aar.problems.weak_to_strong.lab.w2s.data import Array
-from aar.redteam.paired_gain import row_keys
-from aar.testing.simulations.in_process_runs import run_in_process
-from aar.testing.simulations.principal_axes import PrincipalAxes
+from aar.redteam.gain import row_keys
+from aar.testing.in_process_runs import run_in_process
+from aar.testing.principal_axes import PrincipalAxes
 
 PROBLEM = WeakToStrong()
 LAYERS = {4: (0, 192), 5: (192, 384), 6: (384, 576)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aar.problems.weak_to_strong import WeakToStrong
-from aar.testing.simulations.interval_coverage import SimulatedDomain, collect_hits, corpus_coverage, made_up_coverage
+from aar.testing.statistics_simulations import SimulatedDomain, collect_hits, corpus_coverage, made_up_coverage
 
 REPEATS = 300
 # Nominal 0.90; four Monte Carlo errors of 0.017 to both sides.

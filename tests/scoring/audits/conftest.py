@@ -6,7 +6,7 @@ import pytest
 
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, MEASURE, PERMUTED, noise_phase
-from aar.testing.simulations.in_process_runs import measure_in_process
+from aar.testing.in_process_runs import measure_in_process
 
 from .scored import METHODS, SEEDS, Scored
 

@@ -9,7 +9,7 @@ from aar.problems.protocol import Baseline, Estimate, Task, TaskScore
 from aar.problems.toy import Toy
 from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.audits.protocol import AuditInput
-from aar.testing.simulations.in_process_runs import make_audit_input
+from aar.testing.in_process_runs import make_audit_input
 
 Runs = Mapping[str, list[tuple[Task, TaskScore]]]
 

@@ -7,7 +7,7 @@ import pytest
 from aar.problems.registry import find_problem
 from aar.scoring.audits.audit_runner import available_audits
 from aar.scoring.audits.protocol import AuditVerdict
-from aar.testing.simulations.false_positive_check import judge_baselines
+from aar.testing.honest_methods import judge_baselines
 
 
 @pytest.mark.parametrize(("name", "keys"), [("toy", None), ("weak_to_strong", ("vanilla", "strong_l2", "zero_shot"))])

@@ -12,7 +12,7 @@ from aar.problems.toy import Toy
 from aar.scoring.audits.protocol import Audit, AuditStage, AuditVerdict
 from aar.scoring.audits.score_audits import TEACHER_INDEPENDENT, TeacherAudit
 from aar.scoring.phases import CONFIRM, MEASURE, PERMUTED
-from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
+from aar.testing.in_process_runs import make_audit_input, measure_in_process
 
 from .scored import USERS, Scored, Untaught
 

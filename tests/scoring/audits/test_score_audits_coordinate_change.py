@@ -16,8 +16,8 @@ from aar.problems.weak_to_strong.lab import w2s
 from aar.scoring.audits.protocol import Audit, AuditStage, AuditVerdict
 from aar.scoring.audits.score_audits import COORDINATE_DEPENDENT, COORDINATE_KNOWLEDGE, CoordinatesAudit
 from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, Phase, phase_of
-from aar.testing.simulations.in_process_runs import make_audit_input, measure_in_process
-from aar.testing.simulations.principal_axes import PrincipalAxes
+from aar.testing.in_process_runs import make_audit_input, measure_in_process
+from aar.testing.principal_axes import PrincipalAxes
 
 from .scored import METHODS, Scored
 

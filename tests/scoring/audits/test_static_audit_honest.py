@@ -12,7 +12,7 @@ from aar.problems.registry import find_problem, installed_problems
 from aar.problems.search_space import SearchableProblem
 from aar.scoring.audits.protocol import Audit, AuditInput, AuditStage, AuditVerdict
 from aar.scoring.audits.static_audit import StaticAudit, check_code, list_modules
-from aar.testing.simulations.honest_forms import HONEST_FORMS, honest_form
+from aar.testing.honest_methods import HONEST_FORMS, honest_form
 
 _SAMPLES = {
     "arguments": """

@@ -18,7 +18,7 @@ from aar.scoring.results.ranking_statistics import (
     make_sample,
     sample_from_estimate,
 )
-from aar.testing.simulations.refutation_rates import SimulatedCampaign, share_caught, share_refuted
+from aar.testing.statistics_simulations import SimulatedCampaign, share_caught, share_refuted
 
 
 def drawn(noises: list[float], freedom: int, seed: int = 1) -> list[ScoreSample]:

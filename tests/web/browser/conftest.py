@@ -13,7 +13,7 @@ import pytest
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store.models import Campaign
-from aar.testing.examples.example_audits import add_example_audits
+from aar.testing.example_audits import add_example_audits
 
 from ..conftest import Site, write_site
 from .addresses import pages_of

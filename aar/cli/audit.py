@@ -1,0 +1,131 @@
+"""``aar audit``: inspect a submission, and decide about it as a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from aar.campaign.submission_decisions import (
+    SubmissionDecision,
+    confirm_submission,
+    disqualify_submission,
+    reinstate_submission,
+)
+from aar.cli.command_group import CommandGroup
+from aar.cli.context import LATEST, CampaignOption, author_name, open_context
+from aar.cli.options import DatabaseOption, JsonFlag
+from aar.cli.output.printing import print_json, to_json_value
+from aar.cli.submissions import parse_submission_number, print_details
+from aar.readmodels.submission_details import read_submission_details
+from aar.scoring.submissions import get_submission
+
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Inspect a submission; confirm, disqualify or reinstate it.",
+)
+
+_Number = Annotated[str, typer.Argument(metavar="NUMBER", help="Number of the submission: `12` or `s12`.")]
+_Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; its author and all others read it.")]
+_Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
+
+
+@app.command()
+def show(
+    number: _Number, campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None
+) -> None:
+    """Show a submission's scores by phase, audits with evidence, and changes of status.
+
+    For people only: researchers see neither confirmed scores nor evidence.
+    """
+    wanted = parse_submission_number(number)
+    with open_context(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.reading() as session:
+            found = get_submission(session, view.id, wanted)
+            close = read_submission_details(session, view.id, wanted)
+    if json:
+        print_json({**to_json_value(found), **to_json_value(close)})
+    else:
+        print_details(found, close)
+
+
+@app.command()
+def confirm(
+    number: _Number,
+    reason: _Reason = "",
+    name: _Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Request a confirmation: new seeds, the sealed splits, all audits.
+
+    While the campaign runs, its scorer does it as soon as it is free; otherwise it waits for `aar resume`.
+    """
+
+    def rule(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
+        return confirm_submission(session, campaign_id, wanted, reason, by)
+
+    _decide(rule, "s{0} will be confirmed", number, name, campaign, json, database)
+
+
+@app.command()
+def disqualify(
+    number: _Number,
+    rule: Annotated[str, typer.Option("--rule", metavar="NAME", help="What it broke, such as person.leak.")],
+    reason: _Reason,
+    name: _Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Take a submission off the leaderboard; its author reads the rule and the reason."""
+
+    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
+        return disqualify_submission(session, campaign_id, wanted, rule, reason, by)
+
+    _decide(decide, "s{0} is disqualified", number, name, campaign, json, database)
+
+
+@app.command()
+def reinstate(
+    number: _Number,
+    reason: _Reason,
+    name: _Name = None,
+    campaign: CampaignOption = LATEST,
+    json: JsonFlag = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Put a disqualified submission back on the leaderboard."""
+
+    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
+        return reinstate_submission(session, campaign_id, wanted, reason, by)
+
+    _decide(decide, "s{0} is reinstated", number, name, campaign, json, database)
+
+
+def _decide(
+    decide: Callable[[Session, str, int, str], SubmissionDecision],
+    done: str,
+    number: str,
+    name: str | None,
+    campaign: str,
+    json: bool,
+    database: str | None,
+) -> None:
+    wanted, by = parse_submission_number(number), author_name(name)
+    with open_context(database) as workplace:
+        view = workplace.campaign(campaign)
+        with workplace.database.writing() as session:
+            ruling = decide(session, view.id, wanted, by)
+    if json:
+        print_json(ruling)
+        return
+    waits = ruling.submission.state in ("queued", "scoring") or "will be" in done
+    later = "" if ruling.heard or not waits else f", once the campaign goes on: aar resume {view.id}"
+    print(done.format(wanted) + later)

@@ -1,0 +1,247 @@
+"""The dashboard of a campaign, drawn with rich: team, score, gauges, alerts, forum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from aar.cli.output.formatting import (
+    clean_line,
+    format_ago,
+    format_count,
+    format_datetime,
+    format_duration,
+    format_limits,
+    format_money,
+    format_score,
+    format_signed,
+    shorten,
+)
+from aar.cli.output.printing import ResponsiveTable
+from aar.readmodels.alerts import Alert
+from aar.readmodels.campaign_overview import CampaignOverview, ResearcherRow
+from aar.readmodels.formatting import OFFLINE_LABEL
+from aar.readmodels.leaderboard import BoardRow
+from aar.scoring.submission_queue import QueueState
+
+_BAR = 30
+_OTHER_LINES = 21
+_SHOWN_WAITING = 3
+_SHOWN_ALERTS = 5
+_ALERT_LENGTH = 220
+_NARROW = 70
+"""A screen with fewer columns has no room for a frame and bars."""
+_STATE_STYLES = {"running": "green", "waiting": "cyan", "failed": "red", "paused": "yellow", "finished": "dim"}
+
+
+def render_dashboard(
+    found: CampaignOverview, *, seconds: float, hint: str = "", height: int | None = None
+) -> RenderableType:
+    """Render the whole dashboard.
+
+    Args:
+        found: what to draw.
+        seconds: that the campaign has run, pauses not counted.
+        hint: the person's next command.
+        height: lines of the screen; a larger team is cut short. None shows all researchers.
+    """
+    extra = _OTHER_LINES + len(found.posts) + len(found.alerts[: _SHOWN_ALERTS + 1])
+    most = len(found.rows) if height is None else max(height - extra, 3)
+    parts: list[RenderableType] = [_head(found, seconds), Text(), _team(found, most), Text(), _gauges(found)]
+    if found.alerts:
+        parts += [Text(), *_alerts(found.alerts)]
+    if found.posts:
+        parts += [Text(), _forum(found)]
+    if hint:
+        parts += [Text(), Text(hint, style="dim")]
+    return _Framed(Group(*parts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Framed:
+    """A frame around content where the screen is wide enough."""
+
+    inside: RenderableType
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        narrow = options.max_width < _NARROW
+        yield self.inside if narrow else Panel(self.inside, box=box.ROUNDED, border_style="dim", padding=(0, 1))
+
+
+class _Gauges(Table):
+    """A table of name, bar and text; on a narrow screen one below another, without bars."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if options.max_width >= _NARROW:
+            yield from super().__rich_console__(console, options)
+            return
+        names, _, words = (list(column.cells) for column in self.columns)
+        for name, said in zip(names, words, strict=True):
+            yield Text.assemble((f"{name} ", "dim"), str(said), overflow="fold")
+
+
+def _head(found: CampaignOverview, seconds: float) -> Text:
+    campaign = found.campaign
+    head = Text.assemble((f"{campaign.id} ", "bold"), clean_line(campaign.name), overflow="fold")
+    head.append(f"  on {clean_line(campaign.problem)}  ")
+    lost = campaign.controller == "lost"
+    head.append(campaign.state_text(format_datetime), "red" if lost else _STATE_STYLES.get(campaign.state, ""))
+    if campaign.cause:
+        head.append(f" ({clean_line(campaign.cause)})")
+    head.append(f"  {format_duration(seconds)}", "bold")
+    if campaign.sandbox:
+        head.append(f"  sandboxes: {clean_line(campaign.sandbox)}", "dim")
+    if campaign.address:
+        head.append(f"\n{clean_line(campaign.address)}", "cyan underline")
+    if found.offline:
+        head.append(f"\nresearchers marked * are the {OFFLINE_LABEL}; their tokens cost $0", "yellow")
+    return head
+
+
+def _team(found: CampaignOverview, most: int) -> Table:
+    made = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", expand=True)
+    for name in ("", "direction", "state"):
+        made.add_column(name, no_wrap=True)
+    made.add_column("doing", ratio=1, no_wrap=True, overflow="ellipsis")
+    for name in (f"best {found.metric_name}", "tokens", "$", "$/agent-h"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for row in found.rows[:most]:
+        made.add_row(*_cells(row))
+    if len(found.rows) > most:
+        made.add_row("…", f"and {len(found.rows) - most} more", style="dim")
+    whole = found.spent
+    made.add_section()
+    made.add_row(
+        "all",
+        "",
+        "",
+        f"{found.measured} measured",
+        format_score(found.best.submission.mean if found.best else None),
+        format_count(whole.total_tokens),
+        format_money(whole.usd),
+        format_money(whole.usd_per_agent_hour),
+        style="bold",
+    )
+    return made
+
+
+def _cells(row: ResearcherRow) -> list[Text]:
+    who, best = row.researcher, row.best
+    star = "*" if who.model == "offline-search" else ""
+    cells = (
+        clean_line(who.name) + star,
+        shorten(who.direction_key, 26),
+        who.state,
+        shorten(who.doing or who.cause, 200),
+        format_score(best.submission.mean, best.submission.standard_error) if best else "–",
+        format_count(row.spent.total_tokens),
+        format_money(row.spent.usd),
+        format_money(row.spent.usd_per_agent_hour),
+    )
+    return [
+        Text(cell, style=_STATE_STYLES.get(who.state, "") if place == 2 else "") for place, cell in enumerate(cells)
+    ]
+
+
+def _gauges(found: CampaignOverview) -> Table:
+    grid = _Gauges.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    metric, leader = found.metric, found.best
+    if metric is not None and leader is not None and leader.submission.mean is not None:
+        mean = leader.submission.mean
+        said = (
+            f"{format_score(mean, leader.submission.standard_error)} by {clean_line(leader.submission.researcher_name)}"
+        )
+        said += f" (s{leader.submission.number}, {_trust(leader)})"
+        marks = {} if metric.human_baseline is None else {metric.human_baseline / metric.ceiling: "┃"}
+        if metric.human_baseline is not None:
+            said += f"; human baseline {metric.human_baseline:.2f} at ┃"
+        grid.add_row(f"best {metric.name}", _bar(mean / metric.ceiling, marks, "green"), said)
+    elif metric is not None:
+        human = "" if metric.human_baseline is None else f"; the human baseline is {metric.human_baseline:.2f}"
+        grid.add_row(f"best {metric.name}", _bar(0, {}, "green"), f"nothing measured yet{human}")
+    share = found.bits / found.most_bits if found.most_bits else 0.0
+    said = f"{found.bits:.2f} of {found.most_bits:.2f} bits"
+    if len(found.rows) > 1 and share < 0.5:
+        said += " – ideas collapse" if found.bits else " – all follow the same idea"
+    if found.vendi is not None:
+        said += f"; Vendi score of the texts {found.vendi:.1f} of {len(found.rows)}"
+    grid.add_row("idea diversity", _bar(share, {}, "magenta"), said)
+    ceiling = found.limits.get("usd")
+    if ceiling is not None and float(ceiling) > 0 and not _free(found):
+        used = float(found.spent.usd + found.spent.reserved_usd)
+        said = f"{format_money(found.spent.usd)} of ${ceiling}"
+        if found.spent.reserved_usd:
+            said += f", {format_money(found.spent.reserved_usd)} set aside"
+        grid.add_row("spent", _bar(used / float(ceiling), {}, "yellow"), said)
+    if found.queue.scoring or found.queue.waiting:
+        grid.add_row("scoring", "", _queue(found.queue))
+    grid.add_row("limits", "", format_limits(found.limits))
+    return grid
+
+
+def _alerts(every: Sequence[Alert]) -> list[Text]:
+    lines = []
+    for each in every[:_SHOWN_ALERTS]:
+        who = f"{clean_line(each.researcher)}: " if each.researcher and each.kind != "failure" else ""
+        times = f" ({each.count} times)" if each.count > 1 else ""
+        said = f"! {who}{shorten(each.text, _ALERT_LENGTH)}{times}"
+        lines.append(Text(said, style="red" if each.grave else "yellow", overflow="fold"))
+    if len(every) > _SHOWN_ALERTS:
+        lines.append(Text(f"! and {len(every) - _SHOWN_ALERTS} more", style="yellow"))
+    return lines
+
+
+def _trust(leader: BoardRow) -> str:
+    if leader.confirmed is None:
+        return "not confirmed yet"
+    sealed = leader.confirmed.score
+    return f"confirmed at {format_score(sealed.mean, sealed.standard_error)}"
+
+
+def _queue(queue: QueueState) -> str:
+    said = [f"{', '.join(f's{number}' for number in queue.scoring)} under way"] if queue.scoring else []
+    for number in queue.waiting[:_SHOWN_WAITING]:
+        seconds = queue.expected_wait(number)
+        said.append(f"s{number} waits" + (f" about {format_duration(seconds)}" if seconds else ""))
+    if len(queue.waiting) > _SHOWN_WAITING:
+        said.append(f"{len(queue.waiting) - _SHOWN_WAITING} more wait")
+    return "; ".join(said)
+
+
+def _free(found: CampaignOverview) -> bool:
+    return not found.spent.usd and not found.spent.reserved_usd and found.offline
+
+
+def _bar(share: float, marks: Mapping[float, str], style: str) -> Text:
+    filled = round(min(max(share, 0.0), 1.0) * _BAR)
+    bar = Text("█" * filled, style=style)
+    bar.append("░" * (_BAR - filled), "dim")
+    for at, sign in marks.items():
+        place = min(max(int(at * _BAR), 0), _BAR - 1)
+        bar = Text.assemble(bar[:place], (sign, "bold red"), bar[place + 1 :])
+    return bar
+
+
+def _forum(found: CampaignOverview) -> Table:
+    grid = ResponsiveTable.grid(padding=(0, 1), expand=True)
+    for _ in range(3):
+        grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for post in found.posts:
+        title = Text(shorten(post.title, 200), style="bold" if post.by_human else "")
+        said = f"{clean_line(post.author)} {post.kind}"
+        votes = f" {format_signed(post.score)}" if post.score else ""
+        replies = f" ({post.comments} comments)" if post.comments else ""
+        grid.add_row(
+            f"#{post.id}", format_ago(post.created_at, found.at), said, title + Text(votes + replies, style="dim")
+        )
+    return grid

@@ -1,1 +1,0 @@
-"""Commands about submissions: list, details, history, leaderboard, audit."""

@@ -1,1 +1,0 @@
-"""Views of a campaign for a terminal: dashboard, live view, overview, JSON."""

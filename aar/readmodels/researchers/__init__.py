@@ -1,1 +1,0 @@
-"""Reads a researcher's transcript, background jobs and workspace."""

@@ -1,1 +1,0 @@
-"""Reads submissions for people: details, board, code, lineage, winners."""

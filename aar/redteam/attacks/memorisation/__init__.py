@@ -1,1 +1,0 @@
-"""Attacks that carry answers in the code."""

@@ -1,1 +1,0 @@
-"""Attacks that learn from the scores of many submissions."""

@@ -1,1 +1,0 @@
-"""Attacks from inside a scoring run."""

@@ -1,1 +1,0 @@
-"""Attacks on records: claims, scores, snapshots, names."""

@@ -1,1 +1,0 @@
-"""A small finished-looking campaign for tests of pages, reports and commands."""

@@ -1,1 +1,0 @@
-"""Campaigns under random faults of the service and kills of the controller."""

@@ -1,1 +1,0 @@
-"""Simulations of scoring without a sandbox: coverage, refutations, false positives."""
