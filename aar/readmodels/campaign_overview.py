@@ -11,8 +11,6 @@ from sqlalchemy.orm import Session
 from aar.budget.totals import Totals, read_totals
 from aar.campaign.diversity import current_families, latest_vendi_score, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
-from aar.cli.output.formatting import format_hourly_rate
-from aar.cli.output.printing import to_json_value
 from aar.forum.posts import PostView, list_posts
 from aar.problems.protocol import Metric
 from aar.readmodels.alerts import Alert, list_alerts
@@ -106,49 +104,3 @@ def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
         queue=read_queue_state(session, campaign.id),
         alerts=list_alerts(session, campaign.id),
     )
-
-
-def overview_json(found: CampaignOverview) -> dict[str, Any]:
-    """Return the documented JSON of ``aar status --json``."""
-    campaign = to_json_value(found.campaign)
-    del campaign["spec"]  # the seed and a database's password stand there
-    return {
-        **campaign,
-        "limits": found.limits,
-        "offline": found.offline,
-        "metric": to_json_value(found.metric),
-        "best": to_json_value(found.best.submission) if found.best else None,
-        "measured": found.measured,
-        "diversity_bits": round(found.bits, 4),
-        "vendi": found.vendi,
-        "spent": _spent(found.spent),
-        "researchers": [
-            {
-                **to_json_value(row.researcher),
-                "best": to_json_value(row.best.submission) if row.best else None,
-                "spent": _spent(row.spent),
-            }
-            for row in found.rows
-        ],
-        "newest_posts": to_json_value(found.posts),
-        "alerts": to_json_value(found.alerts),
-        "queue": {
-            "scoring": list(found.queue.scoring),
-            "waiting": [
-                {"number": number, "expected_wait_seconds": found.queue.expected_wait(number)}
-                for number in found.queue.waiting
-            ],
-        },
-    }
-
-
-def _spent(each: Totals) -> dict[str, Any]:
-    return {
-        "usd": to_json_value(each.usd),
-        "reserved_usd": to_json_value(each.reserved_usd),
-        "total_tokens": each.total_tokens,
-        "calls": each.calls,
-        "agent_seconds": each.agent_seconds,
-        "core_seconds": each.core_seconds,
-        "usd_per_agent_hour": format_hourly_rate(each.usd_per_agent_hour),
-    }

@@ -204,7 +204,7 @@ class _NoSandbox:
         raise FileNotFoundError(path)
 
 
-_T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class ControllerKilled(BaseException):

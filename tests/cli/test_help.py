@@ -72,7 +72,7 @@ def test_help_loads_no_command() -> None:
     heavy = {"pydantic", "sqlalchemy", "fastapi", "anthropic", "numpy", "docker", "structlog", "rich", "asyncio"}
     assert not heavy & loaded
     ours = {name for name in loaded if name.startswith("aar.cli.")}
-    assert ours == {f"aar.cli.{name}" for name in ("app", "error_handling", "lazy_group", "output", "output.streams")}
+    assert ours == {f"aar.cli.{name}" for name in ("app", "command_group", "output", "output.streams")}
 
 
 def test_a_wrong_spec_does_not_wait_for_the_server() -> None:

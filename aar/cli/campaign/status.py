@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from aar.budget.totals import Totals
 from aar.campaign.running_time import read_seconds_run
 from aar.campaign.views import list_campaigns
 from aar.cli.campaign.dashboard import render_dashboard
 from aar.cli.context import LATEST, CampaignId, open_context
 from aar.cli.options import MOST_ROWS, DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_line, format_datetime, shorten
+from aar.cli.output.formatting import clean_line, format_datetime, format_hourly_rate, shorten
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
-from aar.readmodels.campaign_overview import overview_json, read_overview
+from aar.readmodels.campaign_overview import CampaignOverview, read_overview
 from aar.report.html_report import write_report
 
 
@@ -53,7 +54,7 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
             found = read_overview(session, view.id)
             seconds = read_seconds_run(session, view.id)
     if json:
-        print_json({**overview_json(found), "seconds_run": round(seconds, 3)})
+        print_json({**_overview_json(found), "seconds_run": round(seconds, 3)})
         return
 
     hint = f"aar resume {view.id}" if view.resumable else ""
@@ -80,3 +81,49 @@ def report(
         print_json({"campaign_id": view.id, "path": path.absolute()})
     else:
         print(path.absolute())
+
+
+def _overview_json(found: CampaignOverview) -> dict[str, Any]:
+    """Return the documented JSON of ``aar status --json``."""
+    campaign = to_json_value(found.campaign)
+    del campaign["spec"]  # the seed and a database's password stand there
+    return {
+        **campaign,
+        "limits": found.limits,
+        "offline": found.offline,
+        "metric": to_json_value(found.metric),
+        "best": to_json_value(found.best.submission) if found.best else None,
+        "measured": found.measured,
+        "diversity_bits": round(found.bits, 4),
+        "vendi": found.vendi,
+        "spent": _spent(found.spent),
+        "researchers": [
+            {
+                **to_json_value(row.researcher),
+                "best": to_json_value(row.best.submission) if row.best else None,
+                "spent": _spent(row.spent),
+            }
+            for row in found.rows
+        ],
+        "newest_posts": to_json_value(found.posts),
+        "alerts": to_json_value(found.alerts),
+        "queue": {
+            "scoring": list(found.queue.scoring),
+            "waiting": [
+                {"number": number, "expected_wait_seconds": found.queue.expected_wait(number)}
+                for number in found.queue.waiting
+            ],
+        },
+    }
+
+
+def _spent(each: Totals) -> dict[str, Any]:
+    return {
+        "usd": to_json_value(each.usd),
+        "reserved_usd": to_json_value(each.reserved_usd),
+        "total_tokens": each.total_tokens,
+        "calls": each.calls,
+        "agent_seconds": each.agent_seconds,
+        "core_seconds": each.core_seconds,
+        "usd_per_agent_hour": format_hourly_rate(each.usd_per_agent_hour),
+    }

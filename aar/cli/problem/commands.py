@@ -21,12 +21,12 @@ class ProblemGroup(LazyGroup):
     package = "aar.cli.problem"
     entries = panel_entries(
         "Commands",
-        ("list", "catalog:list_", "List the installed problems."),
-        ("show", "catalog:show", "Show a problem: metric, domains, baselines, limits and brief."),
-        ("validate", "validation:validate", "Check that a problem is sound."),
-        ("baselines", "baselines:baselines", "Measure the baselines in the clean room."),
-        ("attack", "attack:attack", "Run all known attacks on a problem's scores."),
-        ("fetch", "catalog:fetch", "Check a problem's data, and build it if needed."),
+        ("list", "commands:list_", "List the installed problems."),
+        ("show", "commands:show", "Show a problem: metric, domains, baselines, limits and brief."),
+        ("validate", "scoring_runs:validate", "Check that a problem is sound."),
+        ("baselines", "scoring_runs:baselines", "Measure the baselines in the clean room."),
+        ("attack", "scoring_runs:attack", "Run all known attacks on a problem's scores."),
+        ("fetch", "commands:fetch", "Check a problem's data, and build it if needed."),
     )
 
 
