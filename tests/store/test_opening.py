@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import aar.store
 from aar.errors import DatabaseError, is_transient
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import open_database
-from aar.store.schema import HEAD
+from aar.store.database import Database
+from aar.store.schema import HEAD, migrate
 
 
 def refused(url: str, *words: str) -> None:
@@ -44,13 +46,41 @@ def test_the_folder_is_made_and_the_pragmas_hold(tmp_path: Path) -> None:
     assert pragmas == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 1}
 
 
-def test_a_current_database_opens_without_alembic(sqlite_url: str) -> None:
-    open_database(sqlite_url).close()
+def test_a_new_and_a_current_file_open_without_alembic(sqlite_url: str) -> None:
     program = (
         "import sys; from aar.store import open_database; open_database(sys.argv[1]); print('alembic' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program, sqlite_url], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program, sqlite_url], capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
+
+
+def test_a_new_file_and_a_migrated_one_have_the_same_schema(tmp_path: Path) -> None:
+    migrated = Database(f"sqlite:///{tmp_path}/migrated.db")
+    with migrated.engine.execution_options(aar_write=True).begin() as connection:
+        migrate(connection)
+    new = open_database(f"sqlite:///{tmp_path}/new.db")
+    assert _schema(new) == _schema(migrated), "Write schema.sql again with: python -m aar.testing.schema_file"
+    assert _schema(new)["post"]
+    assert _schema(new)["event_no_update"]
+    new.close()
+    migrated.close()
+
+
+def _schema(db: Database) -> dict[str, list[object]]:
+    """Return by name what SQLite knows of each table, index and trigger, and the version.
+
+    Alembic writes the constraints of a table that it rebuilds in any order.
+    """
+    with db.reading() as session:
+        found: dict[str, list[object]] = {HEAD: list(session.scalars(text("SELECT version_num FROM alembic_version")))}
+        for kind, name, sql in session.execute(text("SELECT type, name, sql FROM sqlite_master")).all():
+            found[name] = [kind, sorted(re.findall(r"[^\s,()]+|[,()]", sql or ""))]
+            for pragma in ("table_xinfo", "index_xinfo"):
+                found[name] += [tuple(row) for row in session.execute(text(f"PRAGMA {pragma}('{name}')"))]
+            keys = session.execute(text(f"PRAGMA foreign_key_list('{name}')"))
+            found[name].append(sorted(tuple(map(str, row[2:])) for row in keys))
+    return found
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
