@@ -1,4 +1,4 @@
-"""Column types with the same meaning on SQLite and PostgreSQL."""
+"""The base of all tables, and column types with the same meaning on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime
+from sqlalchemy import BigInteger, DateTime, Integer, MetaData
 from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 _NANO = Decimal(10) ** 9
@@ -48,3 +49,19 @@ class UtcDateTime(TypeDecorator[datetime]):
 def now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)
+
+
+big_key = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )

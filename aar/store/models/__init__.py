@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from aar.store.models.base import Base
-from aar.store.models.budget import LedgerEntry
-from aar.store.models.campaign import Campaign, Control, Researcher
-from aar.store.models.events import EventRecord
+from aar.store.column_types import Base
+from aar.store.models.campaign import Campaign, Control, EventRecord, LedgerEntry, Researcher, Snapshot
 from aar.store.models.forum import Claim, Comment, Figure, Post, Revision, Vote
 from aar.store.models.scoring import (
     AuditFinding,
@@ -15,7 +13,6 @@ from aar.store.models.scoring import (
     Submission,
     SubmissionCheck,
 )
-from aar.store.models.snapshots import Snapshot
 
 __all__ = [
     "AuditFinding",

@@ -1,15 +1,15 @@
-"""Tables of campaigns, their researchers, and control requests."""
+"""Tables of campaigns: their researchers, control requests, log, ledger and snapshots."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from aar.store.column_types import UtcDateTime, now
-from aar.store.models.base import Base, big_key
+from aar.store.column_types import Base, Usd, UtcDateTime, big_key, now
 
 
 class Campaign(Base):
@@ -77,3 +77,76 @@ class Control(Base):
     by: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     handled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class EventRecord(Base):
+    """One line of the append-only log."""
+
+    __tablename__ = "event"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"))
+    researcher_id: Mapped[str | None] = mapped_column(ForeignKey("researcher.id"))
+    kind: Mapped[str] = mapped_column(String(40))
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    __table_args__ = (
+        Index(None, "campaign_id", "id"),
+        Index(
+            "ix_event_mentions",
+            "campaign_id",
+            "id",
+            sqlite_where=text("kind = 'researchers_mentioned'"),
+            postgresql_where=text("kind = 'researchers_mentioned'"),
+        ),
+        Index(None, "researcher_id", "id"),
+        Index("ix_event_kind", "campaign_id", "kind", "id"),
+    )
+
+
+class LedgerEntry(Base):
+    """One reservation and its state."""
+
+    __tablename__ = "ledger_entry"
+
+    id: Mapped[int] = mapped_column(big_key, primary_key=True, autoincrement=True)
+    request_id: Mapped[str] = mapped_column(String(64), unique=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"))
+    researcher_id: Mapped[str | None] = mapped_column(ForeignKey("researcher.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    """model, compute, scoring."""
+    state: Mapped[str] = mapped_column(String(16))
+    """reserved, settled, released, lost (charged at its worst case: its cost is unknown)."""
+    model: Mapped[str] = mapped_column(String(100), default="")
+    reserved_usd: Mapped[Decimal] = mapped_column(Usd)
+    usd: Mapped[Decimal] = mapped_column(Usd, default=Decimal(0))
+    reserved_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    input_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    cache_write_5m_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    cache_write_1h_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    cache_read_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    output_tokens: Mapped[int] = mapped_column(BigInteger, default=0)
+    server_tool_uses: Mapped[int] = mapped_column(default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    """Core- or GPU-seconds for compute and scoring; seconds of waiting for a model."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    settled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    __table_args__ = (
+        Index(None, "campaign_id", "researcher_id"),
+        Index("ix_ledger_entry_settled", "campaign_id", "state", "settled_at"),
+    )
+
+
+class Snapshot(Base):
+    """A content-addressed copy of a workspace or method, and its parent."""
+
+    __tablename__ = "snapshot"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 over names, modes and contents."""
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    researcher_id: Mapped[str | None] = mapped_column(ForeignKey("researcher.id"))
+    parent: Mapped[str | None] = mapped_column(String(64))
+    files: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=now)

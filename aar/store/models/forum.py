@@ -7,8 +7,7 @@ from datetime import datetime
 from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from aar.store.column_types import UtcDateTime, now
-from aar.store.models.base import Base, big_key
+from aar.store.column_types import Base, UtcDateTime, big_key, now
 
 
 class Post(Base):

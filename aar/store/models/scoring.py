@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from aar.store.column_types import UtcDateTime, now
-from aar.store.models.base import Base, big_key
+from aar.store.column_types import Base, UtcDateTime, big_key, now
 
 
 class Submission(Base):
