@@ -29,7 +29,6 @@ from typing import Any
 
 from soak_faults import HOUR, KINDS, LASTING, Turn, code
 
-from aar.messages_api.server.local_server import LocalServer, base_url_of, listen_on_loopback, server_config
 from aar.testing.fake_messages_api import (
     FakeMessagesApi,
     Fault,
@@ -41,6 +40,7 @@ from aar.testing.fake_messages_api import (
     text_block,
     tool_use_block,
 )
+from aar.testing.fake_messages_api.local_server import LocalServer, base_url_of, listen_on_loopback, server_config
 from aar.testing.ledger_comparison import price_response
 
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)

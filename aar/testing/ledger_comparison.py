@@ -14,11 +14,11 @@ from sqlalchemy import select
 from aar.budget.limits import RESERVED, SETTLED, Limits, entry_charge
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.llm.price_book import REGIONAL_SURCHARGE, PriceBook
-from aar.messages_api.server.app import RecordedExchange
 from aar.researcher.context import ResearcherOutcome
 from aar.store.database import Database
 from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry
+from aar.testing.fake_messages_api.app import RecordedExchange
 
 CAMPAIGN = "fa0175"
 _MILLION = Decimal(1_000_000)

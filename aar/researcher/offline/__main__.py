@@ -15,9 +15,9 @@ import threading
 import uvicorn
 
 from aar.errors import AarError, PortTaken
-from aar.messages_api.server.local_server import base_url_of, listen_on_loopback, server_config
 from aar.researcher.offline.model_server import make_app
 from aar.researcher.offline.policy import SearchPolicy
+from aar.testing.fake_messages_api.local_server import base_url_of, listen_on_loopback, server_config
 
 
 def main() -> int:

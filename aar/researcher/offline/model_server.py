@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aar.messages_api.replies import ModelReply
-from aar.messages_api.request import MessagesRequest
-from aar.messages_api.server.app import FakeMessagesApi, ServerRules
 from aar.researcher.offline import OFFLINE_MODEL_ID
 from aar.researcher.offline.observed_conversation import ObservedConversation, parse_conversation
 from aar.researcher.offline.planned_turn import PlannedTurn
+from aar.testing.fake_messages_api.app import FakeMessagesApi, ServerRules
+from aar.testing.fake_messages_api.replies import ModelReply
+from aar.testing.fake_messages_api.request import MessagesRequest
 
 TurnFunction = Callable[[ObservedConversation], PlannedTurn]
 """Returns a conversation's next turn; a pure function, called in a thread."""

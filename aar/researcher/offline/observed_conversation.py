@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aar.messages_api.request import Message, MessagesRequest
+from aar.testing.fake_messages_api.request import Message, MessagesRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.messages_api.replies import ModelReply, text_block, tool_use_block
+from aar.testing.fake_messages_api.replies import ModelReply, text_block, tool_use_block
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,22 +13,17 @@ docs/messages-double.md shows how to use it, and lists the parts that are only a
 
 from __future__ import annotations
 
-from aar.messages_api.api_errors import ApiError
-from aar.messages_api.context.prompt_cache import CacheUse, PromptCache
-from aar.messages_api.model_specs import ModelSpec, get_model_spec
-from aar.messages_api.replies import (
-    ModelReply,
-    VerbatimResponse,
-    paused_reply,
-    redacted_thinking_block,
-    refusal_reply,
-    text_block,
-    thinking_block,
-    tool_use_block,
+from aar.testing.fake_messages_api.api_errors import ApiError
+from aar.testing.fake_messages_api.app import (
+    FakeMessagesApi,
+    FunctionModel,
+    ModelBackend,
+    ModelByTurn,
+    RecordedExchange,
+    ScriptedModel,
+    ServerRules,
 )
-from aar.messages_api.request import MessagesRequest
-from aar.messages_api.server.app import FakeMessagesApi, RecordedExchange, ServerRules
-from aar.messages_api.server.faults import (
+from aar.testing.fake_messages_api.faults import (
     NO_FAULT,
     CutShort,
     Drop,
@@ -44,10 +39,22 @@ from aar.messages_api.server.faults import (
     faults_by_chance,
     faults_in_order,
 )
-from aar.messages_api.server.local_server import serve_app, serve_app_in_thread
-from aar.messages_api.server.model_backends import FunctionModel, ModelBackend, ModelByTurn, ScriptedModel
-from aar.messages_api.token_counts import count_block_tokens, count_text_tokens
+from aar.testing.fake_messages_api.local_server import serve_app, serve_app_in_thread
+from aar.testing.fake_messages_api.model_specs import ModelSpec, get_model_spec
+from aar.testing.fake_messages_api.prompt_cache import CacheUse, PromptCache
 from aar.testing.fake_messages_api.recording import RecordingProxy, ReplayModel
+from aar.testing.fake_messages_api.replies import (
+    ModelReply,
+    VerbatimResponse,
+    paused_reply,
+    redacted_thinking_block,
+    refusal_reply,
+    text_block,
+    thinking_block,
+    tool_use_block,
+)
+from aar.testing.fake_messages_api.request import MessagesRequest
+from aar.testing.fake_messages_api.token_counts import count_block_tokens, count_text_tokens
 
 __all__ = [
     "NO_FAULT",

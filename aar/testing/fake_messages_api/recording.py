@@ -11,12 +11,11 @@ from typing import Any
 import httpx
 
 from aar.errors import DataMissing
-from aar.messages_api.api_errors import ApiError, new_request_id
-from aar.messages_api.replies import VerbatimResponse
-from aar.messages_api.request import MessagesRequest, read_json
-from aar.messages_api.request_headers import RequestHeaders
-from aar.messages_api.server.transport import Receive, ResponseChannel, Scope, Send
-from aar.messages_api.token_counts import compact_json
+from aar.testing.fake_messages_api.api_errors import ApiError, new_request_id
+from aar.testing.fake_messages_api.replies import VerbatimResponse
+from aar.testing.fake_messages_api.request import MessagesRequest, RequestHeaders, read_json
+from aar.testing.fake_messages_api.token_counts import compact_json
+from aar.testing.fake_messages_api.transport import Receive, ResponseChannel, Scope, Send
 
 _ASKED = ("anthropic-version", "anthropic-beta", "content-type")
 _ANSWERED = ("content-type", "request-id", "retry-after", "retry-after-ms")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from anthropic import AsyncAnthropic
 
-from aar.messages_api.request import read_json, read_request
 from aar.problems.toy.search_space import ToySearchSpace
 from aar.researcher.offline import OFFLINE_MODEL_ID, SELF_DESCRIPTION
 from aar.researcher.offline.observed_conversation import parse_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, SearchPolicy
+from aar.testing.fake_messages_api.request import read_json, read_request
 
 DIRECTION = "near-and-far: Ask the neighbours. Think about who counts as one."
 OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape first."

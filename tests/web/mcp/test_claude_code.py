@@ -19,10 +19,10 @@ pytest.importorskip("claude_agent_sdk", reason="the extra agent-sdk (Claude Code
 import claude_agent_sdk
 
 from aar.forum.posts import list_posts
-from aar.messages_api.replies import ModelReply, text_block, tool_use_block
-from aar.messages_api.request import MessagesRequest
-from aar.messages_api.server import local_server
-from aar.messages_api.server.app import FakeMessagesApi, ServerRules
+from aar.testing.fake_messages_api import local_server
+from aar.testing.fake_messages_api.app import FakeMessagesApi, ServerRules
+from aar.testing.fake_messages_api.replies import ModelReply, text_block, tool_use_block
+from aar.testing.fake_messages_api.request import MessagesRequest
 
 from .conftest import METHOD, TOY, House
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aar.messages_api.request import Json
+from aar.testing.fake_messages_api.request import Json
 
 
 @dataclass(frozen=True, slots=True)

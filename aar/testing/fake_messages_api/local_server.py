@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from aar.messages_api.server.transport import ABORT, Receive, Scope, Send
+from aar.testing.fake_messages_api.transport import ABORT, Receive, Scope, Send
 
 
 class _Breakable(H11Protocol):

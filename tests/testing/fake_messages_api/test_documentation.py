@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aar.testing.fake_messages_api as front
 
-PAGE = Path(__file__).parents[2] / "docs" / "messages-double.md"
+PAGE = Path(__file__).parents[3] / "docs" / "messages-double.md"
 
 
 def test_the_example_runs() -> None:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import unquote
 
-from aar.messages_api.api_errors import ApiError, new_request_id
-from aar.messages_api.context.prompt_cache import PromptCache
-from aar.messages_api.context.thinking import ThinkingSigner
-from aar.messages_api.model_specs import model_entry
-from aar.messages_api.replies import VerbatimResponse
-from aar.messages_api.request import Json, MessagesRequest, read_json, read_request
-from aar.messages_api.request_headers import RequestHeaders
-from aar.messages_api.server.faults import FaultSource, HttpError, error_of_fault
-from aar.messages_api.server.model_backends import Answer, ModelBackend, as_model
-from aar.messages_api.server.pipeline import RequestPipeline
-from aar.messages_api.server.sse_events import message_events
-from aar.messages_api.server.transport import (
+from aar.testing.fake_messages_api.api_errors import ApiError, new_request_id
+from aar.testing.fake_messages_api.context_management import default_summary
+from aar.testing.fake_messages_api.faults import FaultSource, HttpError, error_of_fault
+from aar.testing.fake_messages_api.model_specs import model_entry
+from aar.testing.fake_messages_api.pipeline import RequestPipeline
+from aar.testing.fake_messages_api.prompt_cache import PromptCache
+from aar.testing.fake_messages_api.replies import ModelReply, VerbatimResponse
+from aar.testing.fake_messages_api.request import Json, MessagesRequest, RequestHeaders, read_json, read_request
+from aar.testing.fake_messages_api.thinking import ThinkingSigner
+from aar.testing.fake_messages_api.transport import (
     ClientGone,
     Receive,
     ResponseChannel,
@@ -29,6 +28,7 @@ from aar.messages_api.server.transport import (
     deliver_message,
     deliver_stream,
     json_bytes,
+    message_events,
 )
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
@@ -190,7 +190,7 @@ class FakeMessagesApi:
             if body.get(name):
                 raise ApiError(400, f"{name}: this fake server does not support it")
         if self.rules.strict:
-            from aar.messages_api.schemas import validate_body
+            from aar.testing.fake_messages_api.validation import validate_body
 
             beta = incoming.beta or bool(incoming.betas)
             validate_body(body, counting=counting, beta=beta, version=incoming.version)
@@ -241,3 +241,97 @@ class _Call:
 
     async def refuse(self, refusal: ApiError) -> None:
         await self.send(refusal.status, refusal.body(self.request_id), refusal.headers)
+
+
+Answer: TypeAlias = ModelReply | VerbatimResponse
+
+
+@runtime_checkable
+class ModelBackend(Protocol):
+    """Replies to requests.
+
+    It may also have ``summary(request) -> str``, which compaction then calls.
+    """
+
+    def reply(self, request: MessagesRequest) -> Answer | Awaitable[Answer]:
+        """Return the reply to a request, as the model sees it.
+
+        The request is that after context editing and compaction.
+
+        Raises:
+            ApiError: the response is this error instead.
+        """
+        ...
+
+
+def _missing(what: str) -> ApiError:
+    # Retries are pointless: the header makes the SDK stop.
+    return ApiError(500, what, {"x-should-retry": "false"})
+
+
+class ScriptedModel:
+    """Returns scripted replies in the order of requests."""
+
+    def __init__(self, replies: Sequence[Answer | str]) -> None:
+        self._left = list(replies)
+
+    def reply(self, request: MessagesRequest) -> Answer:
+        """Return the next reply of the script."""
+        if not self._left:
+            raise _missing(f"the script has no reply left for request {request.number}")
+        return _as_reply(self._left.pop(0))
+
+
+class ModelByTurn:
+    """Returns replies by the number of assistant messages in the request.
+
+    A request that is sent again gets the same one.
+    """
+
+    def __init__(self, replies: Sequence[Answer | str]) -> None:
+        self._replies = list(replies)
+
+    def reply(self, request: MessagesRequest) -> Answer:
+        """Return the reply of this turn."""
+        if request.turns >= len(self._replies):
+            raise _missing(f"the script has no reply for turn {request.turns}")
+        return _as_reply(self._replies[request.turns])
+
+
+class FunctionModel:
+    """Returns the result of a function of the request."""
+
+    def __init__(self, play: Callable[[MessagesRequest], Any]) -> None:
+        self._play = play
+
+    def reply(self, request: MessagesRequest) -> Answer | Awaitable[Answer]:
+        """Return the function's result: a reply, a text, or an awaitable of one."""
+        played = self._play(request)
+        return _awaited(played) if inspect.isawaitable(played) else _as_reply(played)
+
+
+async def _awaited(played: Awaitable[Any]) -> Answer:
+    return _as_reply(await played)
+
+
+def _as_reply(played: Any) -> Answer:
+    return ModelReply([played]) if isinstance(played, str) else played
+
+
+def as_model(given: ModelBackend | Sequence[Answer | str] | Callable[[MessagesRequest], Any]) -> ModelBackend:
+    """Convert a model, a list of replies in order, or a function to a model."""
+    if isinstance(given, ModelBackend):
+        return given
+    return FunctionModel(given) if callable(given) else ScriptedModel(given)
+
+
+async def get_reply(model: ModelBackend, request: MessagesRequest) -> Answer:
+    """Return a model's reply, awaited where necessary."""
+    played = model.reply(request)
+    return await played if inspect.isawaitable(played) else played
+
+
+def get_summary(model: ModelBackend, request: MessagesRequest) -> str:
+    """Return a model's summary of a conversation, or a default summary."""
+    write: Callable[[MessagesRequest], str] = getattr(model, "summary", default_summary)
+    return write(request)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.messages_api.context.prompt_cache import LOOKBACK, CacheUse, cache_errors, prompt_segments
-from aar.messages_api.request import read_request
 from aar.testing.fake_messages_api import FakeMessagesApi, ModelReply, PromptCache, get_model_spec, thinking_block
+from aar.testing.fake_messages_api.prompt_cache import LOOKBACK, CacheUse, cache_errors, prompt_segments
+from aar.testing.fake_messages_api.request import read_request
 
-from ..conftest import Talking
+from .conftest import Talking
 
 MODEL = "claude-sonnet-4-6"
 LEAST = get_model_spec(MODEL).least_cached

@@ -28,7 +28,7 @@ from aar.testing.fake_messages_api import (
     serve_app_in_thread,
 )
 
-from ..conftest import Talking
+from .conftest import Talking
 
 pytestmark = pytest.mark.anyio
 

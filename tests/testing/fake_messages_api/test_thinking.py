@@ -9,7 +9,7 @@ from anthropic import BadRequestError
 
 from aar.testing.fake_messages_api import MessagesRequest, ModelReply, thinking_block, tool_use_block
 
-from ..conftest import Talking
+from .conftest import Talking
 
 pytestmark = pytest.mark.anyio
 

@@ -1,1 +1,0 @@
-"""Changes of a request's context: prompt cache, context editing, compaction, thinking."""
