@@ -4,18 +4,13 @@ It is named ``offline-search`` everywhere: an evolutionary search over a problem
 scores. It is not a language model, but the baseline that one has to beat. ``server_process.run_offline_server`` starts
 the server as a process of its own; ``python -m aar.researcher.offline`` is that process.
 
-=========================  ==========================================================
-``model_server``           the fake Messages API, with this program as its model
-``server_process``         the server's process: starts, restarts and ends it
-``observed_conversation``  a request's messages as a record of actions and observations
-``state_parser``           parses the record into the search state
-``search_state``           the researcher's knowledge
-``search_problem``         the components of a problem
-``search``                 the next genome to try
-``policy``                 the next turn
-``planned_turn``           the text and tool calls of a turn
-``texts``                  its posts and other texts
-=========================  ==========================================================
+``model_server``     the parts of the Messages API that a researcher needs, with this program behind them
+``server_process``   the server's process: starts, restarts and ends it
+``conversation``     a request's messages as a record of actions, and the turn that follows
+``search_state``     parses the record into the researcher's knowledge
+``search``           the components of a problem, and the next genome to try
+``policy``           the next turn
+``texts``            its posts and other texts
 """
 
 OFFLINE_MODEL_ID = "offline-search"

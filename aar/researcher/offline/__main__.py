@@ -17,7 +17,6 @@ import uvicorn
 from aar.errors import AarError, PortTaken
 from aar.researcher.offline.model_server import make_app
 from aar.researcher.offline.policy import SearchPolicy
-from aar.testing.fake_messages_api.local_server import base_url_of, listen_on_loopback, server_config
 
 
 def main() -> int:
@@ -35,22 +34,38 @@ def main() -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     with listening:
-        print(f"listening on {base_url_of(listening)}", flush=True)
+        print(f"listening on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
         asyncio.run(_serve(listening, arguments.seed))
     return 0
 
 
 def _listen(port: int) -> socket.socket:
+    # Naming TCP has asyncio send at once: otherwise answers of several writes wait 40 ms for an acknowledgement.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        return listen_on_loopback(port)
+        listening.bind(("127.0.0.1", port))
+        listening.listen(1024)
     except OSError as error:
+        listening.close()
         raise PortTaken(
             f"cannot listen on 127.0.0.1:{port} ({error.strerror})", "Choose another --port, or 0"
         ) from error
+    return listening
 
 
 async def _serve(listening: socket.socket, seed: int) -> None:
-    server = uvicorn.Server(server_config(make_app(SearchPolicy(seed).next_turn)))
+    app = make_app(SearchPolicy(seed).next_turn)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=60,
+    )
+    server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
 
     def stop() -> None:

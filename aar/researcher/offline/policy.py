@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from random import Random
 
 from aar.researcher.offline import SELF_DESCRIPTION, texts
-from aar.researcher.offline.observed_conversation import ObservedConversation
-from aar.researcher.offline.planned_turn import PlannedCall, PlannedTurn
-from aar.researcher.offline.search import MeasuredMethod, Proposal, propose_genome
-from aar.researcher.offline.search_problem import SearchProblem, find_search_problem
-from aar.researcher.offline.search_state import MethodAttempt, ObservedScore, SearchState, measured_scores
-from aar.researcher.offline.state_parser import EDITOR, NOTEBOOK, parse_state
+from aar.researcher.offline.conversation import ObservedConversation, PlannedCall, PlannedTurn
+from aar.researcher.offline.search import MeasuredMethod, Proposal, SearchProblem, find_search_problem, propose_genome
+from aar.researcher.offline.search_state import (
+    EDITOR,
+    NOTEBOOK,
+    MethodAttempt,
+    ObservedScore,
+    SearchState,
+    measured_scores,
+    parse_state,
+)
 
 MAX_SUBMISSIONS = 8
 MAX_FETCHES = 4

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
-from aar.problems.search_space import Genome, SearchSpace
+from aar.errors import NotFound
+from aar.problems.registry import find_problem
+from aar.problems.search_space import Genome, SearchableProblem, SearchSpace
 
 OFFSPRING = 80
 FRESH_SHARE = 0.2
@@ -124,3 +127,30 @@ def _predict(
     variances = spread**2 - np.einsum("ij,ji->i", across, weights[:, 1:])
     deviations = np.sqrt(np.maximum(variances, 1e-8))
     return [(float(mean), float(deviation)) for mean, deviation in zip(means, deviations, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProblem:
+    """A problem's components, and the direction of its metric.
+
+    The direction is 1 if higher is better, and -1 if lower is.
+    """
+
+    repertoire: SearchSpace
+    sign: int
+
+
+@lru_cache(maxsize=16)
+def find_search_problem(problem: str) -> SearchProblem | None:
+    """Return the search problem registered as ``problem``; None without a repertoire or registration.
+
+    Raises:
+        ProblemError: the problem cannot be loaded.
+    """
+    try:
+        found = find_problem(problem)
+    except NotFound:
+        return None
+    if not isinstance(found, SearchableProblem):
+        return None
+    return SearchProblem(found.repertoire(), 1 if found.metric.higher_is_better else -1)

@@ -12,7 +12,7 @@ from aar.families import FAMILIES
 from aar.forum.text_limits import MAX_FAMILIES
 from aar.problems.search_space import Genome, SearchSpace
 from aar.researcher.offline import SELF_DESCRIPTION
-from aar.researcher.offline.planned_turn import PlannedCall
+from aar.researcher.offline.conversation import PlannedCall
 from aar.researcher.offline.search import Proposal
 from aar.researcher.offline.search_state import MethodAttempt, ObservedScore, SearchState, measured_scores
 

@@ -14,15 +14,7 @@ docs/messages-double.md shows how to use it, and lists the parts that are only a
 from __future__ import annotations
 
 from aar.testing.fake_messages_api.api_errors import ApiError
-from aar.testing.fake_messages_api.app import (
-    FakeMessagesApi,
-    FunctionModel,
-    ModelBackend,
-    ModelByTurn,
-    RecordedExchange,
-    ScriptedModel,
-    ServerRules,
-)
+from aar.testing.fake_messages_api.app import FakeMessagesApi, RecordedExchange, ServerRules
 from aar.testing.fake_messages_api.faults import (
     NO_FAULT,
     CutShort,
@@ -40,6 +32,7 @@ from aar.testing.fake_messages_api.faults import (
     faults_in_order,
 )
 from aar.testing.fake_messages_api.local_server import serve_app, serve_app_in_thread
+from aar.testing.fake_messages_api.model_backends import FunctionModel, ModelBackend, ModelByTurn, ScriptedModel
 from aar.testing.fake_messages_api.model_specs import ModelSpec, get_model_spec
 from aar.testing.fake_messages_api.prompt_cache import CacheUse, PromptCache
 from aar.testing.fake_messages_api.recording import RecordingProxy, ReplayModel

@@ -11,7 +11,6 @@ from typing import Any
 
 from aar.testing.fake_messages_api import context_management, thinking
 from aar.testing.fake_messages_api.api_errors import ApiError, invalid_request
-from aar.testing.fake_messages_api.app import ModelBackend, get_reply, get_summary
 from aar.testing.fake_messages_api.context_management import (
     apply_edits,
     drop_old_thinking,
@@ -19,6 +18,7 @@ from aar.testing.fake_messages_api.context_management import (
     requested_edits,
 )
 from aar.testing.fake_messages_api.faults import CutShort, Fault, OtherReply
+from aar.testing.fake_messages_api.model_backends import ModelBackend, get_reply, get_summary
 from aar.testing.fake_messages_api.model_specs import ModelSpec, get_model_spec
 from aar.testing.fake_messages_api.prompt_cache import (
     CacheUse,

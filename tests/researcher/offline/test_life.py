@@ -11,9 +11,8 @@ from anthropic import AsyncAnthropic
 
 from aar.problems.toy.search_space import ToySearchSpace
 from aar.researcher.offline import OFFLINE_MODEL_ID, SELF_DESCRIPTION
-from aar.researcher.offline.observed_conversation import parse_conversation
+from aar.researcher.offline.conversation import parse_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, SearchPolicy
-from aar.testing.fake_messages_api.request import read_json, read_request
 
 DIRECTION = "near-and-far: Ask the neighbours. Think about who counts as one."
 OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape first."
@@ -21,8 +20,8 @@ OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape
 
 def answer(life: Any, seed: int = 3) -> list[dict[str, Any]]:
     """The model's content for the conversation so far, without a server."""
-    request = read_request(read_json(json.dumps(life.request()).encode()))
-    return SearchPolicy(seed).next_turn(parse_conversation(request)).reply().blocks()
+    request = json.loads(json.dumps(life.request()))
+    return SearchPolicy(seed).next_turn(parse_conversation(request)).content()
 
 
 def live(life: Any, seed: int = 3, turns: int = 150) -> None:
