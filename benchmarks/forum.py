@@ -22,10 +22,11 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
-from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.forum.authors import Author
+from aar.forum.mirror import ForumMirror
 from aar.forum.news import news_since
-from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.search.full_text import full_text_search
+from aar.forum.posts import cast_vote, create_comment, create_post
+from aar.forum.search import full_text_search
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, open_database
 

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from aar.budget.ledger import Ledger
 from aar.budget.limits import Limits
 from aar.events import CampaignStarted, DiversityMeasured, ModelCalled, ToolFinished, ToolStarted, TurnReceived
-from aar.forum.posts import POST_KINDS, Author, cast_vote, create_comment, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import POST_KINDS, cast_vote, create_comment, create_post
 from aar.llm.price_book import PriceBook
 from aar.llm.usage import Usage
 from aar.problems.protocol import Estimate, Metric, TaskScore

@@ -32,7 +32,8 @@ from serving import aar_serve, cpu_seconds, ms
 
 from aar.auth.tokens import operator_token
 from aar.events import ToolStarted
-from aar.forum.posts import Author, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
 from aar.store import Database, open_database
 from aar.store.event_log import append_event, latest_event_id
 

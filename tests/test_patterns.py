@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 import aar
-from aar.forum.figures.figure_markdown import replace_image_addresses, shown_paths
-from aar.forum.markdown_parser import parse_markdown
+from aar.forum.markdown import parse_markdown, render_markdown, replace_image_addresses, shown_paths
 from aar.problems.protocol import RunLimits
 from aar.readmodels.secret_scrubber import Scrubber
-from aar.report.markdown_html import render_markdown
 from aar.sandbox.protocol import ExecResult, ExitReason
 from aar.scoring.results.verdict_messages import failure_message, output_rejected_message, remove_host_paths
 
@@ -127,7 +125,7 @@ def test_every_pattern_takes_time_as_its_text_is_long() -> None:
     patterns = dict(_patterns())
     assert {
         "aar.scoring.results.verdict_messages._CONTROL",
-        "aar.forum.figures.figure_markdown._IMAGE",
+        "aar.forum.markdown._IMAGE",
         "aar.readmodels.transcript._TOLD",
     } <= patterns.keys()
     assert len(patterns) > 40

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from aar.concurrency import suppress_and_log
 from aar.errors import Forbidden, NotFound, SetupError
-from aar.forum.views import EXTERNAL_MODEL
+from aar.forum.authors import EXTERNAL_MODEL
 from aar.store.models import Researcher
 
 _OPERATOR_FILE = "operator-token"

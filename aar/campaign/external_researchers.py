@@ -21,12 +21,12 @@ from aar.auth.tokens import issue_token
 from aar.campaign.views import ResearcherView, get_campaign, get_researcher
 from aar.errors import Conflict, NotFound, TooMany, UsageError
 from aar.events import ResearcherStarted
+from aar.forum.authors import EXTERNAL_MODEL
 from aar.forum.change_feed import KINDS
-from aar.forum.views import EXTERNAL_MODEL
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import EventRecord, Researcher
-from aar.text.sanitize import clean_line
+from aar.text import clean_line
 
 EXTERNAL = EXTERNAL_MODEL
 """The model and state in the row of an external researcher: no controller runs it, and no time of its own is booked,

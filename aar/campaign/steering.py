@@ -27,7 +27,7 @@ from aar.events import ControlRequested
 from aar.problems.registry import find_problem
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Campaign, Control, EventRecord, Researcher
-from aar.text.sanitize import clean_line, validate_text
+from aar.text import clean_line, validate_text
 
 MAX_MESSAGE_CHARACTERS = 4000
 """Most characters of a message or a new direction."""

@@ -19,7 +19,7 @@ from aar.scoring.submission_status import disqualify, reinstate
 from aar.scoring.submissions import SubmissionView, get_submission
 from aar.store.event_log import append_event
 from aar.store.models import Campaign
-from aar.text.sanitize import validate_text
+from aar.text import validate_text
 
 MAX_REASON = 1000
 MAX_RULE = 64

@@ -41,7 +41,7 @@ class RootGroup(LazyGroup):
             ("events", "campaign.events:events", "Print the event log, or follow it."),
             ("report", "campaign.status:report", "Write the report as one HTML file."),
             ("serve", "serve:serve", "Serve the pages and the API until Ctrl-C."),
-            ("forum", "forum.posts:app", "Read and search the forum, or write to it as a person."),
+            ("forum", "forum:app", "Read and search the forum, or write to it as a person."),
             ("audit", "audit:app", "Inspect a submission; confirm, disqualify or reinstate it."),
         ),
         *panel_entries(

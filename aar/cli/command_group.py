@@ -20,7 +20,7 @@ from typer.main import get_group
 from aar.cli.output import streams
 from aar.errors import AarError, UsageError, find_disk_full
 from aar.redaction import redact
-from aar.text.sanitize import clean_text
+from aar.text import clean_text
 
 
 class CommandGroup(TyperGroup):

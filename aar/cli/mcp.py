@@ -46,7 +46,7 @@ def mcp(
         return
 
     require_sdk()
-    from aar.web.mcp.stdio import serve_stdio
+    from aar.web.mcp.server import serve_stdio
 
     with open_context(database) as workplace:
         asyncio.run(serve_stdio(workplace.database, workplace.settings, token, campaign))

@@ -17,7 +17,7 @@ from aar.cli.options import MOST_ROWS, DatabaseOption, JsonFlag
 from aar.cli.output.formatting import clean_line, clean_text, format_clock, format_datetime, format_score, shorten
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
 from aar.errors import UsageError
-from aar.forum.references.citations import submission_status_word
+from aar.forum.references import submission_status_word
 from aar.readmodels.formatting import phase_label
 from aar.readmodels.leaderboard import BoardRow, find_metric, read_board
 from aar.readmodels.submission_code import CodeFile, read_submission_code

@@ -1,24 +1,59 @@
-"""Validates the authors of forum texts, and makes writes idempotent."""
+"""Authors of forum texts: who they are, which are valid, and one write per idempotency key."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
-from aar.forum.views import SCORER, Author
 from aar.store.models import Campaign, Comment, Post, Researcher
 from aar.store.session_cache import get_cached
-from aar.text.sanitize import validate_text
+from aar.text import validate_text
 
+SCORER = "scorer"
+"""The name of the only author that is neither a researcher nor a person."""
+EXTERNAL_MODEL = "external"
+"""The model of external researchers, which have an agent of their own."""
 _MAX_NAME = 64
 _CAMPAIGN, _RESEARCHER = Campaign.__table__.c, Researcher.__table__.c
 _IS_CAMPAIGN = select(_CAMPAIGN.id).where(_CAMPAIGN.id == bindparam("campaign"))
 _NAME = select(_RESEARCHER.name).where(
     _RESEARCHER.id == bindparam("researcher"), _RESEARCHER.campaign_id == bindparam("campaign")
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """The author of a text.
+
+    Args:
+        name: shown beside the text; a researcher's name such as "r1", or a person's such as "human:ana".
+        researcher_id: None for a person.
+        official: the scorer itself; no other author can have the name ``SCORER``.
+    """
+
+    name: str
+    researcher_id: str | None
+    official: bool = False
+
+    @property
+    def voter(self) -> str:
+        """Return the identity of its votes; a person can never have a researcher's."""
+        if self.researcher_id is not None:
+            return self.researcher_id
+        return self.name if self.name.startswith("human:") else f"human:{self.name}"
+
+
+SCORER_AUTHOR = Author(SCORER, None, official=True)
+"""The author of posts about the results of submissions."""
+
+
+def is_by_person(name: str, researcher_id: str | None) -> bool:
+    """Return whether a stored text is a person's: neither a researcher's nor the scorer's."""
+    return researcher_id is None and name != SCORER
 
 
 def validate_author(session: Session, campaign_id: str, author: Author) -> Author:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from aar.errors import UsageError
 from aar.forum.claims import claims_by_id
-from aar.forum.queries import comment_views, posts_by_id
+from aar.forum.posts import comment_views, posts_by_id
 from aar.forum.views import ClaimView, CommentView, PostView
 from aar.store import event_log
 from aar.store.models import EventRecord

@@ -12,13 +12,12 @@ from sqlalchemy.orm import Session
 
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.events import ClaimMade, ClaimReleased
-from aar.forum.authors import validate_author
-from aar.forum.text_limits import MAX_TITLE
-from aar.forum.views import Author, ClaimView, is_by_person
+from aar.forum.authors import Author, is_by_person, validate_author
+from aar.forum.views import MAX_TITLE, ClaimView
 from aar.store import event_log
 from aar.store.column_types import now
 from aar.store.models import Claim
-from aar.text.sanitize import validate_text
+from aar.text import validate_text
 
 MAX_HOURS = 24.0
 """Longest duration of a claim, in hours."""

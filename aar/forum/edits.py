@@ -13,17 +13,24 @@ from sqlalchemy.orm import Session
 from aar.errors import Forbidden, NotFound, UsageError
 from aar.events import PostPinned, TextEdited, TextRetracted
 from aar.families import validate_families
-from aar.forum.authors import validate_author
-from aar.forum.figures.attachments import store_text_with_figures
-from aar.forum.figures.figure_store import NewFigure
-from aar.forum.queries import comment_view, find_post
-from aar.forum.references.mentions import record_mentions
-from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
-from aar.forum.views import SCORER, Author, CommentView, PostView, RevisionView, is_by_person
+from aar.forum.authors import SCORER, Author, is_by_person, validate_author
+from aar.forum.figures import NewFigure, store_text_with_figures
+from aar.forum.posts import comment_view, find_post
+from aar.forum.references import record_mentions
+from aar.forum.views import (
+    MAX_BODY,
+    MAX_COMMENT,
+    MAX_FAMILIES,
+    MAX_REASON,
+    MAX_TITLE,
+    CommentView,
+    PostView,
+    RevisionView,
+)
 from aar.store import event_log
 from aar.store.column_types import now
 from aar.store.models import Comment, Post, Revision
-from aar.text.sanitize import validate_text
+from aar.text import validate_text
 
 
 def edit_post(

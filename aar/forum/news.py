@@ -18,10 +18,10 @@ from aar.events import (
     TextRetracted,
     parse_event,
 )
-from aar.forum.views import is_by_person
+from aar.forum.authors import is_by_person
 from aar.store import event_log
 from aar.store.models import Comment, EventRecord, Post, Researcher
-from aar.text.sanitize import shorten
+from aar.text import shorten
 
 _KINDS = (
     "post_created",

@@ -1,45 +1,20 @@
-"""The return values of forum services: plain, frozen dataclasses."""
+"""The return values of forum services (plain, frozen dataclasses), and the limits of texts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-SCORER = "scorer"
-"""The name of the only author that is neither a researcher nor a person."""
-EXTERNAL_MODEL = "external"
-"""The model of external researchers, which have an agent of their own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """The author of a text.
-
-    Args:
-        name: shown beside the text; a researcher's name such as "r1", or a person's such as "human:ana".
-        researcher_id: None for a person.
-        official: the scorer itself; no other author can have the name ``SCORER``.
-    """
-
-    name: str
-    researcher_id: str | None
-    official: bool = False
-
-    @property
-    def voter(self) -> str:
-        """Return the identity of its votes; a person can never have a researcher's."""
-        if self.researcher_id is not None:
-            return self.researcher_id
-        return self.name if self.name.startswith("human:") else f"human:{self.name}"
-
-
-SCORER_AUTHOR = Author(SCORER, None, official=True)
-"""The author of posts about the results of submissions."""
-
-
-def is_by_person(name: str, researcher_id: str | None) -> bool:
-    """Return whether a stored text is a person's: neither a researcher's nor the scorer's."""
-    return researcher_id is None and name != SCORER
+MAX_TITLE = 200
+"""Most characters in a title and in a claim's topic."""
+MAX_BODY = 20_000
+"""Most characters in a post's body."""
+MAX_COMMENT = 20_000
+"""Most characters in a comment."""
+MAX_FAMILIES = 3
+"""Most families of a post."""
+MAX_REASON = 500
+"""Most characters in the reason of a retraction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aar.events import TurnReceived
-from aar.text.characters import repair_surrogates
+from aar.text import repair_surrogates
 
 ContentBlock = dict[str, Any]
 

@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from aar.llm.api_errors import StreamInterrupted, error_in_stream, unexpected_response
 from aar.llm.content import parse_tool_input, resendable_block
 from aar.llm.usage import ReportedUsage
-from aar.text.characters import make_storable
+from aar.text import make_storable
 
 ProgressCallback = Callable[[Mapping[str, Any]], Awaitable[None]]
 """Receives each content block when it begins."""

@@ -33,7 +33,7 @@ from aar.problems.protocol import (
 )
 from aar.problems.registry import ProblemOrigin, find_problem, locate_error, origin_of, small_problem
 from aar.problems.statistics import check_estimate, is_finite
-from aar.text.characters import make_storable
+from aar.text import make_storable
 from aar.workers.worker_pool import WorkerPool, run_in_worker, run_in_worker_sync
 
 _SLOW = {"check_data": 10, "validate": 10}

@@ -36,7 +36,7 @@ from aar.readmodels.formatting import format_time
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, EventRecord, Researcher
-from aar.text.sanitize import clean_line
+from aar.text import clean_line
 
 _ALERT_KINDS = (
     "limit_hit",

@@ -13,7 +13,7 @@ from aar.readmodels.progress import Progress
 from aar.readmodels.submission_code import find_parent, lineage_tree
 from aar.readmodels.submission_details import SeedScore
 from aar.scoring.submissions import SubmissionView
-from aar.text.sanitize import clean_line
+from aar.text import clean_line
 
 Cell = str | int | float | Decimal | None
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

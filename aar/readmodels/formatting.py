@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from aar.forum.views import EXTERNAL_MODEL
+from aar.forum.authors import EXTERNAL_MODEL
 from aar.problems.protocol import Stage
 from aar.scoring.phases import IN_NEW_COORDINATES, PERMUTED
 

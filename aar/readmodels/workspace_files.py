@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from aar.errors import NotFound
-from aar.forum.figures.image_formats import media_type_of
+from aar.forum.image_formats import media_type_of
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC

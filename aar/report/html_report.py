@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from aar.errors import UsageError
+from aar.forum.markdown import render_markdown
 from aar.readmodels.formatting import OFFLINE_LABEL, PUBLIC_USD_PER_AGENT_HOUR, TEMPLATE_FILTERS, phase_label
 from aar.readmodels.submission_code import open_local_snapshots
 from aar.report import ASSETS
@@ -23,12 +24,11 @@ from aar.report.charts.seed_chart import seed_chart
 from aar.report.charts.svg import series_class
 from aar.report.charts.transfer_chart import transfer_chart, transfer_legend
 from aar.report.comparison import comparison_chart
-from aar.report.markdown_html import render_markdown
 from aar.report.report_data import ReportData, build_report
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
-from aar.text.sanitize import clean_line, clean_text
+from aar.text import clean_line, clean_text
 
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Set in the file itself, so that injected content could neither run nor load anything."""

@@ -46,7 +46,7 @@ from aar.readmodels.transcript import transcript_item, whole_transcript
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.store.event_log import LoggedEvent
 from aar.store.models import Campaign, Researcher
-from aar.text.sanitize import clean_text
+from aar.text import clean_text
 
 _STATUS = {"finished": "success", "failed": "error"}
 _STOPS = {"end_turn": "stop", "tool_use": "tool_calls", "max_tokens": "max_tokens", "refusal": "content_filter"}

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from aar.budget.totals import CampaignTotals, read_totals
 from aar.errors import NotFound
-from aar.forum.posts import PostView, list_posts
+from aar.forum.posts import list_posts
+from aar.forum.views import PostView
 from aar.problems.protocol import Metric
 from aar.readmodels.alerts import CampaignIncident, list_incidents
 from aar.readmodels.formatting import is_offline

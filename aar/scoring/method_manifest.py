@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from aar.errors import BoundExceeded, UsageError
 from aar.families import normalize_family
 from aar.strict_yaml import YamlError, parse_yaml
-from aar.text.characters import make_storable
+from aar.text import make_storable
 from aar.workers.worker_pool import run_in_worker_sync
 
 MANIFEST_FILE = "method.yaml"

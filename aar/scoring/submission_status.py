@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from aar.errors import Conflict
 from aar.events import StatusChanged
+from aar.forum.authors import SCORER_AUTHOR
 from aar.forum.posts import create_post
-from aar.forum.views import SCORER_AUTHOR
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import StatusChange, Submission
-from aar.text.sanitize import shorten
+from aar.text import shorten
 
 SCORER = "scorer"
 """The author of changes that no person requested."""

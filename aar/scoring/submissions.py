@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from aar.budget.limits import Limits, check_submission_quota
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
-from aar.forum.views import EXTERNAL_MODEL
+from aar.forum.authors import EXTERNAL_MODEL
 from aar.scoring.method_manifest import MethodManifest
 from aar.scoring.submission_status import log_status_change
 from aar.snapshots.lineage import record_snapshot, resolve_digest

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from aar.forum.posts import Author, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
 from aar.problems.protocol import Estimate, TaskScore
 from aar.problems.weak_to_strong.problem import WeakToStrong
 from aar.scoring.audits.audit_findings import record_finding

@@ -30,7 +30,8 @@ from aar.events import (
     ToolStarted,
     TurnReceived,
 )
-from aar.forum.posts import Author, cast_vote, create_comment, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import cast_vote, create_comment, create_post
 from aar.llm.price_book import PriceBook
 from aar.llm.usage import Usage
 from aar.problems.protocol import Estimate, Metric, TaskScore

@@ -31,7 +31,7 @@ from aar.auth.sessions import SESSION_COOKIE, Login, Role, SessionStore
 from aar.auth.tokens import find_token_holder
 from aar.campaign.external_researchers import has_external_researchers
 from aar.errors import Forbidden, Unauthorized
-from aar.forum.posts import Author
+from aar.forum.authors import Author
 from aar.scoring.visibility import Audience
 from aar.web.app_state import AppState, AppStateDep
 

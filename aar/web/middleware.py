@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aar.auth.sessions import LOGIN_LINK_PATH as LOGIN_LINK
 from aar.auth.sessions import SESSION_COOKIE
 from aar.errors import AarError, Forbidden, TooMany, Unauthorized
-from aar.text.sanitize import clean_line
+from aar.text import clean_line
 from aar.web.app_state import AppState
 from aar.web.authentication import (
     Authenticated,

@@ -22,8 +22,9 @@ from aar.campaign.diversity import (
 from aar.campaign.external_researchers import invite_researcher
 from aar.events import CampaignStarted, DiversityMeasured
 from aar.families import FAMILIES, validate_families
+from aar.forum.authors import Author
 from aar.forum.edits import edit_post, retract
-from aar.forum.posts import Author, create_post
+from aar.forum.posts import create_post
 from aar.redteam.campaign_rows import add_campaign
 from aar.store.database import Database
 from aar.store.event_log import append_event, read_events

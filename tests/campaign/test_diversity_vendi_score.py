@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aar.campaign.diversity import VendiMonitor, latest_texts, vendi_score
-from aar.forum.posts import Author, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
 from aar.redteam.campaign_rows import add_campaign
 from aar.store.database import Database
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from aar.forum.posts import Author, PostView, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
+from aar.forum.views import PostView
 from aar.redteam.campaign_rows import add_campaign
 from aar.store import Database, open_database
 

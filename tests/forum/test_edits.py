@@ -12,13 +12,14 @@ import pytest
 
 from aar.campaign.controller.controller import _update_mirror
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
+from aar.forum.authors import SCORER_AUTHOR, Author
 from aar.forum.claims import MAX_CLAIMS, active_claims, claim_topic, release_topic
 from aar.forum.edits import edit_comment, edit_post, list_revisions, pin, retract
-from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.forum.mirror import ForumMirror
 from aar.forum.news import news_since
-from aar.forum.posts import Author, PostView, create_comment, create_post, get_thread
-from aar.forum.search.full_text import full_text_search
-from aar.forum.views import SCORER_AUTHOR
+from aar.forum.posts import create_comment, create_post, get_thread
+from aar.forum.search import full_text_search
+from aar.forum.views import PostView
 from aar.store import Database, event_log
 
 Authors = dict[str, Author]

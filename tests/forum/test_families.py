@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from aar.errors import Forbidden, UsageError
 from aar.families import FAMILIES, normalize_family, validate_families
+from aar.forum.authors import Author
 from aar.forum.change_feed import changes_since
 from aar.forum.edits import edit_post, list_revisions, retract
-from aar.forum.mirror.forum_mirror import ForumMirror
-from aar.forum.posts import Author, PostView, create_post, get_thread, list_posts
-from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
+from aar.forum.mirror import ForumMirror
+from aar.forum.posts import create_post, get_thread, list_posts
+from aar.forum.search import PostFilter, filtered_posts, full_text_search
+from aar.forum.views import PostView
 from aar.store import Database, event_log
 
 Authors = dict[str, Author]

@@ -8,8 +8,10 @@ import pytest
 
 from aar.errors import UsageError
 from aar.events import SubmissionMeasured
+from aar.forum.authors import Author
 from aar.forum.news import news_since
-from aar.forum.posts import Author, PostView, create_comment
+from aar.forum.posts import create_comment
+from aar.forum.views import PostView
 from aar.store import Database, event_log
 
 Post = Callable[..., PostView]

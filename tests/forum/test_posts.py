@@ -7,19 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from aar.errors import NotFound, UsageError
-from aar.forum.posts import (
-    MAX_BODY,
-    MAX_COMMENT,
-    MAX_TITLE,
-    POST_KINDS,
-    Author,
-    PostView,
-    cast_vote,
-    create_comment,
-    create_post,
-    get_thread,
-    list_posts,
-)
+from aar.forum.authors import Author
+from aar.forum.posts import POST_KINDS, cast_vote, create_comment, create_post, get_thread, list_posts
+from aar.forum.views import MAX_BODY, MAX_COMMENT, MAX_TITLE, PostView
 from aar.store import Database, event_log
 from aar.store.models import Submission
 

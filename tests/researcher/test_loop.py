@@ -362,7 +362,8 @@ async def test_grown_conversation_is_warned_and_handed_over(house: House) -> Non
 
 
 async def test_news_and_peoples_words_come_at_the_start_of_a_turn(house: House) -> None:
-    from aar.forum.posts import Author, create_post
+    from aar.forum.authors import Author
+    from aar.forum.posts import create_post
 
     async def a_person_posts() -> None:
         if len(house.server.requests) == 1:

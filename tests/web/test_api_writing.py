@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aar.forum.posts import MAX_BODY
+from aar.forum.views import MAX_BODY
 from aar.redteam.campaign_rows import add_campaign
 from aar.web.app import create_app
 

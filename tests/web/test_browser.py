@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from aar.events import ModelCalled
-from aar.forum.posts import Author, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
 from aar.store.event_log import append_event
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

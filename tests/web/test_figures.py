@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from aar.forum.text_limits import MAX_FIGURE_BYTES
+from aar.forum.figures import MAX_FIGURE_BYTES
 from aar.redteam.campaign_rows import add_campaign
 
 pytestmark = pytest.mark.anyio

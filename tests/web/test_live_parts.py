@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from aar.auth.tokens import viewer_token
-from aar.forum.posts import Author, create_comment, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_comment, create_post
 from aar.store.event_log import latest_event_id
 from aar.web.api import event_stream
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from aar.forum.news import news_since
-from aar.forum.text_limits import MAX_BODY, MAX_TITLE
+from aar.forum.views import MAX_BODY, MAX_TITLE
 from aar.store.models import Campaign
 
 from .conftest import Site

@@ -37,8 +37,7 @@ from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append_event, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
 from aar.testing.example_audits import add_example_audits
-from aar.web.mcp.client import admit_client
-from aar.web.mcp.tool import tool_text
+from aar.web.mcp.tool import admit_client, tool_text
 
 from .conftest import Site, write_site
 
@@ -314,7 +313,7 @@ async def _live(site: Site, headers: dict[str, str]) -> str:
 
 async def _tools(site: Site, token: str | None) -> str:
     """What every reading MCP tool answers."""
-    from aar.web.mcp.resources import BRIEF, read_resource
+    from aar.web.mcp.server import BRIEF, read_resource
     from aar.web.mcp.server import TOOLS as REAL
 
     assert set(REAL) == set(TOOLS), "a tool without a line in TOOLS"

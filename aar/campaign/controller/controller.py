@@ -25,7 +25,7 @@ from aar.campaign.preflight import CampaignPlan
 from aar.campaign.running_time import RunTimer, read_seconds_run
 from aar.concurrency import best_effort, log_failure
 from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable, find_disk_full
-from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.forum.mirror import ForumMirror
 from aar.llm.api_errors import ServiceUnreachable
 from aar.store.database import Database
 from aar.store.models import Campaign, EventRecord

@@ -26,7 +26,7 @@ from aar.campaign.running_time import RunTimer
 from aar.concurrency import best_effort, log_failure
 from aar.errors import GatewayError, SetupError
 from aar.events import AnyEvent
-from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.forum.mirror import ForumMirror
 from aar.llm.api_errors import RetryPolicy, ServiceUnreachable
 from aar.llm.capabilities import NO_CAPABILITIES, ModelCapabilities
 from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy, ServiceOutageMonitor

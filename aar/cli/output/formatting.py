@@ -13,7 +13,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from aar.readmodels.formatting import format_duration
-from aar.text.sanitize import clean_line, clean_text, shorten
+from aar.text import clean_line, clean_text, shorten
 
 __all__ = [
     "clean_line",

@@ -14,7 +14,8 @@ import httpx
 
 from aar.auth.tokens import hash_token
 from aar.errors import AarError, Conflict, NotFound
-from aar.forum.posts import Author, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
 from aar.problems.protocol import Stage
 from aar.redteam.attack_protocol import AttackResult
 from aar.redteam.score_arena import ScoreArena, changed_rows, snapshot_rows

@@ -11,7 +11,7 @@ from aar.readmodels.formatting import format_score
 from aar.readmodels.leaderboard import Winner
 from aar.readmodels.submission_details import Score
 from aar.report.charts.svg import CHART_SIZES, ChartSize, LinearScale, ticks
-from aar.text.sanitize import shorten
+from aar.text import shorten
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 14, 46, 20, 26
 _HEAD, _BAR, _GAP = 22, 13, 10

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from aar.families import FAMILIES
-from aar.forum.text_limits import MAX_FAMILIES
+from aar.forum.views import MAX_FAMILIES
 from aar.problems.search_space import Genome, SearchSpace
 from aar.researcher.offline import SELF_DESCRIPTION
 from aar.researcher.offline.conversation import PlannedCall

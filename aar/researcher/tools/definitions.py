@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aar.families import FAMILIES
-from aar.forum.text_limits import MAX_FAMILIES
+from aar.forum.views import MAX_FAMILIES
 from aar.researcher.context import ResearcherContext
 
 EDITOR = "str_replace_based_edit_tool"

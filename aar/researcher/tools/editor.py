@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aar.errors import TransferRefused, UsageError, is_transient
-from aar.forum.figures.image_formats import media_type_of
+from aar.forum.image_formats import media_type_of
 from aar.researcher.tools.definitions import EditorInput, Tool, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 

@@ -24,7 +24,7 @@ from aar.researcher.tools.editor import EDITOR_TOOL
 from aar.researcher.tools.forum import CLAIM, COMMENT, EDIT_POST, POST, VOTE
 from aar.researcher.tools.methods import FETCH_SNAPSHOT, LEADERBOARD, SUBMIT_METHOD
 from aar.researcher.tools.session import BUDGET, FINISH, WAIT
-from aar.text.characters import make_storable
+from aar.text import make_storable
 
 log = structlog.get_logger(__name__)
 

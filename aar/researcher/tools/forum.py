@@ -12,14 +12,13 @@ from sqlalchemy.orm import Session
 
 from aar.errors import TransferRefused, UsageError
 from aar.forum import claims
-from aar.forum.authors import was_already_written
+from aar.forum.authors import Author, was_already_written
 from aar.forum.claims import active_claims
 from aar.forum.edits import edit_comment, edit_post, retract
-from aar.forum.figures.figure_markdown import SCHEME, SHORT, shown_paths
-from aar.forum.figures.figure_store import NewFigure, inspect_figure
-from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.search.near_duplicates import duplicate_warning, similar_to_post
-from aar.forum.text_limits import MAX_FIGURE_BYTES, MAX_FIGURES
+from aar.forum.figures import MAX_FIGURE_BYTES, MAX_FIGURES, NewFigure, inspect_figure
+from aar.forum.markdown import SCHEME, SHORT, shown_paths
+from aar.forum.posts import cast_vote, create_comment, create_post
+from aar.forum.search import duplicate_warning, similar_to_post
 from aar.forum.views import ClaimView
 from aar.researcher.tools.definitions import (
     ClaimInput,
@@ -33,7 +32,7 @@ from aar.researcher.tools.definitions import (
 )
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.store.models import Comment, Post
-from aar.text.sanitize import clean_text
+from aar.text import clean_text
 
 
 async def _post(run: ToolRun, given: PostInput) -> ToolResult:

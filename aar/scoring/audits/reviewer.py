@@ -37,7 +37,7 @@ from aar.scoring.method_manifest import ENTRY_POINT, MANIFEST_FILE
 from aar.scoring.phases import Phase
 from aar.store.database import Database
 from aar.store.event_log import append_events
-from aar.text.sanitize import clean_line, clean_text, shorten
+from aar.text import clean_line, clean_text, shorten
 
 REVIEWER_AUDIT: Final = "reviewer"
 VERDICT_TOOL: Final = "verdict"

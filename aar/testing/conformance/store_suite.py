@@ -26,10 +26,10 @@ from sqlalchemy.orm import Session
 import aar.store
 from aar.errors import DatabaseError, NotFound, UsageError
 from aar.events import CampaignPaused
-from aar.forum.figures.figure_store import find_figure, inspect_figure, store_figure
-from aar.forum.posts import Author, create_comment, create_post, get_thread, list_posts
-from aar.forum.search.full_text import full_text_search
-from aar.forum.votes import cast_vote
+from aar.forum.authors import Author
+from aar.forum.figures import find_figure, inspect_figure, store_figure
+from aar.forum.posts import cast_vote, create_comment, create_post, get_thread, list_posts
+from aar.forum.search import full_text_search
 from aar.redteam.campaign_rows import add_campaign
 from aar.scoring.submissions import get_submission
 from aar.store import Database, event_log, open_database

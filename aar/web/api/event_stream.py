@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from aar.errors import TooMany
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent, read_events
-from aar.text.sanitize import clean_line
+from aar.text import clean_line
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import AudienceDep, Authenticated, authenticate, current_login, get_authenticated, may_read
 from aar.web.request_params import MAX_LIMIT, After, CampaignId, Limit, Page, find_campaign, find_researcher

@@ -18,7 +18,7 @@ from aar.readmodels.formatting import is_offline, model_label
 from aar.readmodels.transcript import TranscriptItem, list_researcher_jobs, read_transcript, researcher_scrubber
 from aar.readmodels.workspace_files import WorkspaceFile, WorkspaceFolder, read_workspace_path
 from aar.scoring.visibility import Audience, activity_seen_by
-from aar.text.sanitize import clean_text
+from aar.text import clean_text
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
 from aar.web.request_params import MAX_LIMIT, CampaignId, Limit, Page, ResearcherName, find_campaign, find_researcher

@@ -4,42 +4,136 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
 
+from pydantic import Field
 from sqlalchemy.orm import Session
 
+from aar.families import FAMILIES
+from aar.forum.authors import Author
 from aar.forum.change_feed import changes_since
 from aar.forum.claims import active_claims
-from aar.forum.posts import (
-    Author,
-    CommentView,
-    PostView,
-    cast_vote,
-    create_comment,
-    create_post,
-    get_thread,
-    list_posts,
-)
-from aar.forum.search.full_text import PostFilter, full_text_search
-from aar.forum.search.near_duplicates import similar_posts
-from aar.forum.views import ClaimView
+from aar.forum.posts import cast_vote, create_comment, create_post, get_thread, list_posts
+from aar.forum.search import PostFilter, full_text_search, similar_posts
+from aar.forum.views import MAX_FAMILIES, ClaimView, CommentView, PostView
+from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInput
 from aar.researcher.tools.forum import claim_or_release, edit_or_retract
-from aar.text.sanitize import shorten
-from aar.web.api.forum.external_rate_limit import rate_limited_write
-from aar.web.api.forum.posts import as_utc
+from aar.text import shorten
+from aar.web.api.forum.posts import as_utc, rate_limited_write
 from aar.web.api.forum.schemas import CommentOut, PostOut, WrittenPostOut
-from aar.web.mcp import tool_inputs
-from aar.web.mcp.client import McpClient
-from aar.web.mcp.tool import McpTool
+from aar.web.mcp.tool import Key, Limit, McpClient, McpTool, Number, SubmissionName
 from aar.web.request_params import find_researcher
 
 T = TypeVar("T")
 _EXCERPT = 300
 _LONGEST = 60_000
 """Maximum characters of comments in one response, so that it fits into a small context window."""
+OneFamily = Annotated[str | None, Field(max_length=60, description="Only posts labelled with this family of ideas.")]
+Kind = Literal["hypothesis", "result", "insight", "error", "question"]
 
 
-async def _list(caller: McpClient, given: tool_inputs.ForumListInput) -> Any:
+class ForumListInput(ToolInput):
+    """Lists posts of all researchers and people with the start of their text.
+
+    `forum_read` shows a whole post.
+    """
+
+    kind: Kind | None = None
+    family: OneFamily = None
+    researcher: Annotated[str | None, Field(max_length=64, description="Only this one's, such as r2.")] = None
+    after: Annotated[int, Field(ge=0, le=2**63 - 1, description="`next` of the page before.")] = 0
+    limit: Limit = 20
+    newest_first: bool = True
+
+
+class ForumReadInput(ToolInput):
+    """Returns a post with its comments."""
+
+    post: Number
+    after_comment: Annotated[int, Field(ge=0, le=2**63 - 1, description="`more_after` of the previous response.")] = 0
+
+
+class ForumSearchInput(ToolInput):
+    """Searches posts by words in title, text or comments, best match first.
+
+    Retracted posts are included only on request.
+    """
+
+    query: Annotated[str, Field(min_length=1, max_length=400)]
+    kind: Kind | None = None
+    family: OneFamily = None
+    author: Annotated[str | None, Field(max_length=64, description="Such as r2, or a person's name.")] = None
+    submission: Annotated[SubmissionName | None, Field(description="Only posts about or citing it, such as s7.")] = None
+    since: Annotated[datetime | None, Field(description="Written then or later; UTC if it names no zone.")] = None
+    until: Annotated[datetime | None, Field(description="Written before then.")] = None
+    retracted: bool = False
+    after: Annotated[int, Field(ge=0, le=10**6, description="`next` of the page before.")] = 0
+    limit: Limit = 10
+
+
+class ForumChangesInput(ToolInput):
+    """Lists forum changes since a cursor, in order.
+
+    They are posts, comments, votes, edits, retractions, pins, mentions and claims. Each changed item appears once, in
+    its current state, with the start of its text. Store `cursor` for the next call; 0 starts at the beginning.
+    """
+
+    since: Annotated[int, Field(ge=0, le=2**63 - 1, description="`cursor` of the previous response.")] = 0
+    limit: Limit = 50
+
+
+class ForumClaimsInput(ToolInput):
+    """Lists topics that researchers claim now, and until when; check it before starting."""
+
+
+class ForumPostInput(ToolInput):
+    """Publishes a finding for other researchers; negative results are as useful as positive ones."""
+
+    kind: Kind
+    title: Annotated[str, Field(min_length=1, max_length=400, description="One line.")]
+    body: Annotated[str, Field(min_length=1, max_length=40_000, description="Markdown.")]
+    submission: SubmissionName | None = None
+    families: list[str] = Field(
+        default_factory=list,
+        max_length=MAX_FAMILIES,
+        description=f"Families of its idea, the leading one first, from: {', '.join(FAMILIES)}.",
+    )
+    key: Key = None
+
+
+class ForumCommentInput(ToolInput):
+    """Comments on a post."""
+
+    post: Number
+    body: Annotated[str, Field(min_length=1, max_length=40_000, description="Markdown.")]
+    key: Key = None
+
+
+class ForumVoteInput(ToolInput):
+    """Votes a post up or down; voting again replaces the vote."""
+
+    post: Number
+    value: Literal[1, -1]
+
+
+class ForumEditInput(EditPostInput):
+    """Corrects your own post or comment, or retracts it with a reason.
+
+    Retract it if it proved wrong. The former text stays readable. Give `comment` to change a comment on the post.
+    """
+
+    comment: int | None = Field(default=None, ge=1, description="Number of the comment, as `forum_read` shows it.")
+
+
+class ForumClaimInput(ClaimInput):
+    """Claims your topic for the next hours, or ends a claim of yours.
+
+    Others then work on something else. `forum_claims` lists all claims. The same text again moves the end.
+    """
+
+
+async def _list(caller: McpClient, given: ForumListInput) -> Any:
     def read(session: Session) -> list[PostView]:
         by = given.researcher and find_researcher(session, caller.campaign_id, given.researcher).id
         return list_posts(
@@ -58,7 +152,7 @@ async def _list(caller: McpClient, given: tool_inputs.ForumListInput) -> Any:
     return {"posts": [_brief(post) for post in shown], "next": shown[-1].id if len(found) > given.limit else None}
 
 
-async def _read(caller: McpClient, given: tool_inputs.ForumReadInput) -> Any:
+async def _read(caller: McpClient, given: ForumReadInput) -> Any:
     thread = await caller.shared.db.read(lambda session: get_thread(session, caller.campaign_id, given.post))
     left = [comment for comment in thread.comments if comment.id > given.after_comment]
     shown: list[CommentView] = []
@@ -73,7 +167,7 @@ async def _read(caller: McpClient, given: tool_inputs.ForumReadInput) -> Any:
     }
 
 
-async def _search(caller: McpClient, given: tool_inputs.ForumSearchInput) -> Any:
+async def _search(caller: McpClient, given: ForumSearchInput) -> Any:
     about = None if given.submission is None else int(given.submission.removeprefix("s"))
     only = PostFilter(
         given.kind, given.author, about, as_utc(given.since), as_utc(given.until), given.retracted, given.family
@@ -88,7 +182,7 @@ async def _search(caller: McpClient, given: tool_inputs.ForumSearchInput) -> Any
     return {"posts": [_brief(post) for post in found[:limit]], "next": more}
 
 
-async def _changes(caller: McpClient, given: tool_inputs.ForumChangesInput) -> Any:
+async def _changes(caller: McpClient, given: ForumChangesInput) -> Any:
     found = await caller.shared.db.read(
         lambda session: changes_since(session, caller.campaign_id, given.since, limit=given.limit)
     )
@@ -106,12 +200,12 @@ async def _changes(caller: McpClient, given: tool_inputs.ForumChangesInput) -> A
     }
 
 
-async def _claims(caller: McpClient, given: tool_inputs.ForumClaimsInput) -> Any:
+async def _claims(caller: McpClient, given: ForumClaimsInput) -> Any:
     held = await caller.shared.db.read(lambda session: active_claims(session, caller.campaign_id))
     return {"claims": [_shown(each) for each in held]}
 
 
-async def _post(caller: McpClient, given: tool_inputs.ForumPostInput) -> WrittenPostOut:
+async def _post(caller: McpClient, given: ForumPostInput) -> WrittenPostOut:
     about = None if given.submission is None else int(given.submission.removeprefix("s"))
 
     def write(session: Session, author: Author) -> WrittenPostOut:
@@ -132,21 +226,21 @@ async def _post(caller: McpClient, given: tool_inputs.ForumPostInput) -> Written
     return await _written(caller, write)
 
 
-async def _comment(caller: McpClient, given: tool_inputs.ForumCommentInput) -> CommentOut:
+async def _comment(caller: McpClient, given: ForumCommentInput) -> CommentOut:
     def write(session: Session, author: Author) -> CommentView:
         return create_comment(session, caller.campaign_id, author, given.post, given.body, idempotency_key=given.key)
 
     return CommentOut.of(await _written(caller, write))
 
 
-async def _vote(caller: McpClient, given: tool_inputs.ForumVoteInput) -> Any:
+async def _vote(caller: McpClient, given: ForumVoteInput) -> Any:
     def write(session: Session, author: Author) -> PostView:
         return cast_vote(session, caller.campaign_id, author, given.post, given.value)
 
     return _brief(await _written(caller, write))
 
 
-async def _edit(caller: McpClient, given: tool_inputs.ForumEditInput) -> Any:
+async def _edit(caller: McpClient, given: ForumEditInput) -> Any:
     return {
         "done": await _written(
             caller, lambda session, author: edit_or_retract(session, caller.campaign_id, author, given)
@@ -154,7 +248,7 @@ async def _edit(caller: McpClient, given: tool_inputs.ForumEditInput) -> Any:
     }
 
 
-async def _claim(caller: McpClient, given: tool_inputs.ForumClaimInput) -> Any:
+async def _claim(caller: McpClient, given: ForumClaimInput) -> Any:
     def write(session: Session, author: Author) -> ClaimView:
         return claim_or_release(session, caller.campaign_id, author, given)
 
@@ -177,14 +271,14 @@ def _shown(claim: ClaimView) -> dict[str, Any]:
 
 
 TOOLS = (
-    McpTool("forum_list", tool_inputs.ForumListInput, _list),
-    McpTool("forum_read", tool_inputs.ForumReadInput, _read),
-    McpTool("forum_search", tool_inputs.ForumSearchInput, _search),
-    McpTool("forum_changes", tool_inputs.ForumChangesInput, _changes),
-    McpTool("forum_claims", tool_inputs.ForumClaimsInput, _claims),
-    McpTool("forum_post", tool_inputs.ForumPostInput, _post, writes=True),
-    McpTool("forum_comment", tool_inputs.ForumCommentInput, _comment, writes=True),
-    McpTool("forum_vote", tool_inputs.ForumVoteInput, _vote, writes=True),
-    McpTool("forum_edit", tool_inputs.ForumEditInput, _edit, writes=True),
-    McpTool("forum_claim", tool_inputs.ForumClaimInput, _claim, writes=True),
+    McpTool("forum_list", ForumListInput, _list),
+    McpTool("forum_read", ForumReadInput, _read),
+    McpTool("forum_search", ForumSearchInput, _search),
+    McpTool("forum_changes", ForumChangesInput, _changes),
+    McpTool("forum_claims", ForumClaimsInput, _claims),
+    McpTool("forum_post", ForumPostInput, _post, writes=True),
+    McpTool("forum_comment", ForumCommentInput, _comment, writes=True),
+    McpTool("forum_vote", ForumVoteInput, _vote, writes=True),
+    McpTool("forum_edit", ForumEditInput, _edit, writes=True),
+    McpTool("forum_claim", ForumClaimInput, _claim, writes=True),
 )

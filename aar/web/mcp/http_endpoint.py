@@ -21,12 +21,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from aar.errors import AarError, SetupError, Unauthorized
-from aar.text.sanitize import clean_text
+from aar.text import clean_text
 from aar.web.app_state import AppState
 from aar.web.authentication import client_address, get_authenticated
 from aar.web.error_handlers import status_of
 from aar.web.mcp import PATH
-from aar.web.mcp.client import McpClient, admit_client
+from aar.web.mcp.tool import McpClient, admit_client
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

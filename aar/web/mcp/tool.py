@@ -1,4 +1,4 @@
-"""The MCP tool class: input, work, and the text of results and errors."""
+"""An MCP tool, the client that calls it, and what their inputs share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,83 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
+from sqlalchemy.orm import Session
 
-from aar.errors import UsageError
+from aar.campaign.external_researchers import has_external_researchers
+from aar.campaign.views import LATEST, CampaignView, get_campaign
+from aar.errors import Forbidden, Unauthorized, UsageError
+from aar.forum.authors import Author
 from aar.researcher.tools.definitions import ToolInput
-from aar.text.sanitize import clean_text
-from aar.web.mcp.client import McpClient
+from aar.text import clean_text
+from aar.web.app_state import AppState
+from aar.web.authentication import ResearcherIdentity, identity_of_token, resolve_author
+from aar.web.request_params import find_campaign
+
+_REMEDY = "Send 'Authorization: Bearer TOKEN'; `aar mcp invite` makes a researcher's token"
+
+
+@dataclass(frozen=True, slots=True)
+class McpClient:
+    """A client, admitted to one campaign.
+
+    Args:
+        researcher: its identity for writing; None for a watcher, which only reads.
+        address: the client's address; empty for this machine, on standard input and output.
+        key: the rate-limit key of its token.
+    """
+
+    shared: AppState
+    campaign_id: str
+    researcher: ResearcherIdentity | None
+    address: str = ""
+    key: str = ""
+
+    def count_write(self) -> None:
+        """Counts one write in the same buckets as over HTTP. Raises TooMany."""
+        self.shared.count_write(self.address, self.key or self.writer().researcher_id)
+
+    def view(self, session: Session) -> CampaignView:
+        """Returns the campaign's current state."""
+        return get_campaign(session, self.campaign_id)
+
+    def author(self) -> Author:
+        """Returns the author of its writes. Raises Forbidden for a watcher."""
+        return resolve_author(self.writer(), self.campaign_id, None)
+
+    def writer(self) -> ResearcherIdentity:
+        """Returns its researcher. Raises Forbidden for a watcher."""
+        if self.researcher is None:
+            raise Forbidden("a watcher only reads", _REMEDY)
+        return self.researcher
+
+
+def admit_client(shared: AppState, token: str | None, campaign: str | None) -> McpClient:
+    """Admits a client to a campaign.
+
+    Args:
+        token: a researcher's, the operator's (which reads), or None.
+        campaign: id, its beginning or ``latest``; None for the token's campaign, or the one that this server runs.
+
+    Raises:
+        Unauthorized: the token is unknown, or missing where reading needs one: beyond loopback, and while an external
+            researcher is invited.
+        Forbidden: the token belongs to another campaign.
+        NotFound: no such campaign.
+    """
+    if token is None and not shared.open_reading:
+        raise Unauthorized("this server is reachable from other machines, so every request needs a token", _REMEDY)
+    if token is None and not shared.own_terminal and shared.read(has_external_researchers):
+        raise Unauthorized("every request needs a token while an external researcher takes part", _REMEDY)
+    identity = None if token is None else identity_of_token(shared, token)
+    researcher = identity if isinstance(identity, ResearcherIdentity) else None
+    name = campaign or (researcher.campaign_id if researcher else shared.campaign_id) or LATEST
+    view = shared.read(lambda session: find_campaign(session, name))
+    if researcher is not None and researcher.campaign_id != view.id:
+        raise Forbidden(f"this token works in campaign {researcher.campaign_id} only", "Use that campaign's address")
+    return McpClient(shared, view.id, researcher)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +136,12 @@ def _clean(value: Any) -> Any:
             return [_clean(each) for each in value]
         case _:
             return value
+
+
+Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Limit = Annotated[int, Field(ge=1, le=100)]
+SubmissionName = Annotated[str, Field(pattern=r"^s?[1-9][0-9]{0,8}$", description="A submission, such as s7.")]
+Key = Annotated[
+    str | None,
+    Field(max_length=100, description="Any text that names this call; the same call with it again changes nothing."),
+]

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from aar.errors import UsageError
-from aar.forum.posts import Author, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
 from aar.researcher.context import StopRequested
 
 from ..conftest import CAMPAIGN

@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 
 from aar.errors import UsageError
-from aar.forum.figures.figure_markdown import shown_figures
-from aar.forum.figures.figure_store import find_figure
-from aar.forum.mirror.forum_mirror import ForumMirror
+from aar.forum.figures import MAX_FIGURE_BYTES, find_figure
+from aar.forum.markdown import shown_figures
+from aar.forum.mirror import ForumMirror
 from aar.forum.posts import get_thread, list_posts
-from aar.forum.text_limits import MAX_FIGURE_BYTES
 from aar.llm.capabilities import ModelCapabilities
 from aar.researcher.tools.definitions import EDITOR
 from aar.sandbox.protocol import Mount

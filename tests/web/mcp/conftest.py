@@ -20,7 +20,8 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 
 from aar.auth.tokens import viewer_token
 from aar.campaign.external_researchers import invite_researcher
-from aar.forum.posts import Author, create_post
+from aar.forum.authors import Author
+from aar.forum.posts import create_post
 from aar.redteam.campaign_rows import add_campaign
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database

@@ -11,11 +11,8 @@ from sqlalchemy.orm import Session
 from aar.forum import claims as claiming
 from aar.forum.change_feed import Change, changes_since
 from aar.forum.edits import edit_comment, edit_post, list_revisions, pin, retract
-from aar.forum.posts import CommentView, PostView
-from aar.forum.text_limits import MAX_FAMILIES
-from aar.forum.views import ClaimView, RevisionView
-from aar.web.api.forum.external_rate_limit import rate_limited_write
-from aar.web.api.forum.posts import read_thread_out
+from aar.forum.views import MAX_FAMILIES, ClaimView, CommentView, PostView, RevisionView
+from aar.web.api.forum.posts import rate_limited_write, read_thread_out
 from aar.web.api.forum.schemas import CommentIn, CommentOut, PostOut, ThreadOut, Written
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import WriterDep, resolve_author

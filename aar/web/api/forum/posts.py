@@ -1,32 +1,39 @@
-"""API of posts, comments and votes: reading for everybody, writing with a token."""
+"""API of posts, comments, votes and figures: reading for everybody, writing with a token."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, Query
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from aar.forum.figures.figure_markdown import shown_figures
-from aar.forum.figures.figure_store import known_figures
-from aar.forum.posts import (
-    CommentView,
-    PostView,
-    cast_vote,
-    create_comment,
-    create_post,
-    get_thread,
+from aar.campaign.external_researchers import check_external_rate
+from aar.errors import UsageError
+from aar.forum.figures import (
+    MAX_FIGURE_BYTES,
+    FigureView,
+    find_figure,
+    inspect_figure,
+    known_figures,
+    store_figure,
+    too_large_message,
 )
-from aar.forum.references.reference_lookup import thread_texts
-from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
-from aar.forum.search.near_duplicates import similar_posts
-from aar.web.api.forum.external_rate_limit import rate_limited_write
+from aar.forum.image_formats import SUFFIXES
+from aar.forum.markdown import shown_figures
+from aar.forum.posts import cast_vote, create_comment, create_post, get_thread
+from aar.forum.references import thread_texts
+from aar.forum.search import PostFilter, filtered_posts, full_text_search, similar_posts
+from aar.forum.views import CommentView, PostView
 from aar.web.api.forum.schemas import (
     CommentIn,
     CommentOut,
+    FigureOut,
     IdempotencyKey,
+    PersonName,
     PostIn,
     PostOut,
     ThreadOut,
@@ -34,8 +41,23 @@ from aar.web.api.forum.schemas import (
     WrittenPostOut,
 )
 from aar.web.app_state import AppStateDep
-from aar.web.authentication import WriterDep, resolve_author
+from aar.web.authentication import Identity, ResearcherIdentity, WriterDep, resolve_author
 from aar.web.request_params import After, CampaignId, Limit, Number, Page, find_campaign_id, find_researcher, make_page
+
+T = TypeVar("T")
+
+
+def rate_limited_write(who: Identity, write: Callable[[Session], T]) -> Callable[[Session], T]:
+    """Wraps a forum write, undone with TooMany above an external researcher's hourly limit."""
+
+    def checked(session: Session) -> T:
+        done = write(session)
+        if isinstance(who, ResearcherIdentity):
+            check_external_rate(session, who.researcher_id)
+        return done
+
+    return checked
+
 
 OneFamily = Annotated[str | None, Query(max_length=60, description="Labelled with this family of ideas")]
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
@@ -183,3 +205,58 @@ async def vote(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, pos
         return cast_vote(session, own, resolve_author(who, own, sent.author), post_id, sent.value)
 
     return PostOut.of(await shared.db.write(rate_limited_write(who, write)))
+
+
+Digits = Annotated[str, Path(pattern=r"^[0-9a-f]{12,64}$", description="At least 12 digits of its SHA-256")]
+_SERVED = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, max-age=31536000, immutable",
+}
+_IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in SUFFIXES}
+
+
+@router.get(
+    "/figures/{digest}",
+    response_class=Response,
+    responses={200: {"content": dict(_IMAGES), "description": "The image"}},
+)
+async def figure(shared: AppStateDep, campaign_id: CampaignId, digest: Digits) -> Response:
+    """Returns a figure's bytes, served only as an image."""
+    view, data = await shared.db.read(
+        lambda session: find_figure(session, find_campaign_id(session, campaign_id), digest)
+    )
+    headers = {**_SERVED, "Content-Disposition": f'inline; filename="{view.file_name}"'}
+    return Response(data, media_type=view.media_type, headers=headers)
+
+
+@router.post("/figures", status_code=201, openapi_extra={"requestBody": {"content": dict(_IMAGES), "required": True}})
+async def bring_figure(
+    shared: AppStateDep,
+    who: WriterDep,
+    request: Request,
+    campaign_id: CampaignId,
+    author: Annotated[PersonName, Query()] = None,
+) -> FigureOut:
+    """Uploads a figure for posts and comments.
+
+    The body is a PNG, JPEG, GIF or WebP image of at most 512 KiB.
+    """
+    if not request.headers.get("content-type", "").startswith("image/"):
+        raise UsageError("the body is not declared as an image", "Send it with its own Content-Type, such as image/png")
+    made = await anyio.to_thread.run_sync(inspect_figure, "in the body", await _body(request))
+
+    def write(session: Session) -> FigureView:
+        own = find_campaign_id(session, campaign_id)
+        return store_figure(session, own, resolve_author(who, own, author), made)
+
+    return FigureOut.of(await shared.db.write(write))
+
+
+async def _body(request: Request) -> bytes:
+    """Reads the body, up to the size limit of a figure. Raises UsageError."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_FIGURE_BYTES:
+            raise too_large_message("in the body")
+    return bytes(data)

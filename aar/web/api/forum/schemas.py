@@ -9,11 +9,10 @@ from typing import Annotated
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
-from aar.forum.figures.figure_markdown import SCHEME
-from aar.forum.figures.figure_store import FigureView
-from aar.forum.search.near_duplicates import SimilarPost
-from aar.forum.text_limits import MAX_FAMILIES
-from aar.forum.views import Citation, CommentView, PostReference, PostView, ThreadView
+from aar.forum.figures import FigureView
+from aar.forum.markdown import SCHEME
+from aar.forum.search import SimilarPost
+from aar.forum.views import MAX_FAMILIES, Citation, CommentView, PostReference, PostView, ThreadView
 from aar.web.request_params import MAX_LIMIT
 
 IdempotencyKey = Annotated[

@@ -6,31 +6,37 @@ fields. A form that is sent twice is stored once.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import anyio.to_thread
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from aar.errors import UsageError
+from aar.errors import NotFound, UsageError
+from aar.forum.authors import Author
 from aar.forum.claims import release_topic
-from aar.forum.edits import pin
-from aar.forum.posts import Author, cast_vote, create_comment, create_post
-from aar.forum.search.near_duplicates import similar_to_post
-from aar.text.sanitize import clean_line, clean_text
-from aar.web.app_state import AppStateDep
+from aar.forum.edits import edit_comment, edit_post, pin, retract
+from aar.forum.posts import cast_vote, comment_views, create_comment, create_post, find_post
+from aar.forum.search import similar_to_post
+from aar.forum.views import MAX_BODY, MAX_COMMENT, MAX_REASON, MAX_TITLE, CommentView, PostView
+from aar.store.event_log import latest_event_id
+from aar.text import clean_line, clean_text
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.pages.forum.form import (
     ForumForm,
     comment_errors,
+    edit_errors,
     make_preview,
     parse_families,
     parse_submission_number,
     post_errors,
     readers_note,
+    reason_errors,
 )
-from aar.web.pages.forum.threads import show_forum, show_thread
+from aar.web.pages.forum.threads import FORM_CONTEXT, show_forum, show_thread
 from aar.web.pages.signed_forms import SignedForm, SignedFormDep
-from aar.web.rendering import campaign_link, post_link
+from aar.web.rendering import campaign_link, post_link, render_page
 from aar.web.request_params import CampaignId, Number, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}")
@@ -159,3 +165,148 @@ def _sent_before(values: dict[str, str], what: str) -> ForumForm:
     """
     said = f"This form was sent before and is {what}; your later changes are not stored. Send it again to add them"
     return replace(ForumForm(values), wrong={"": said})
+
+
+@dataclass(frozen=True, slots=True)
+class EditTarget:
+    """A post or a comment to edit."""
+
+    post: PostView
+    comment: CommentView | None
+
+    @property
+    def current(self) -> PostView | CommentView:
+        """Returns the post or comment itself."""
+        return self.comment or self.post
+
+    @property
+    def where(self) -> str:
+        """Returns the address that shows it."""
+        page = post_link(self.post.campaign_id, self.post.id)
+        return page if self.comment is None else f"{page}#comment-{self.comment.id}"
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Returns the fields of its form; ``seen`` detects concurrent edits."""
+        seen = "" if self.current.edited_at is None else self.current.edited_at.isoformat()
+        if self.comment:
+            return {"body": self.current.body, "seen": seen}
+        labels = ", ".join(self.post.families)  # a change of labels alone is not a text edit
+        return {"title": self.post.title, "families": labels, "body": self.current.body, "seen": f"{seen} {labels}"}
+
+    def is_unchanged(self, values: Mapping[str, str]) -> bool:
+        """Returns True if the fields equal the stored text."""
+        same = self.current.body == clean_text(values["body"])
+        if self.comment is not None:
+            return same
+        labels = parse_families(values["families"])
+        return same and self.post.title == clean_line(values["title"]) and labels == list(self.post.families)
+
+    def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
+        """Checks new text; reports an edit conflict if another edit was not shown."""
+        if self.current.retracted_at is not None:
+            return {"": "It was retracted, so it cannot change"}
+        check = comment_errors if self.comment else edit_errors
+        wrong = check(session, self.post.campaign_id, values)
+        if not wrong and values["seen"] != self.values["seen"] and not self.is_unchanged(values):
+            wrong[""] = "Somebody changed it while you wrote; it is shown below. Save again to write over that"
+        return wrong
+
+    def values_for_redisplay(self, values: Mapping[str, str], wrong: Mapping[str, str]) -> dict[str, str]:
+        """Returns form values for redisplay.
+
+        After an edit conflict was shown, the newest version counts as seen.
+        """
+        return {**values, "seen": self.values["seen"]} if "" in wrong else dict(values)
+
+
+@router.get("/posts/{post_id}/edit")
+def post_form(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) -> Response:
+    """Shows the form to edit or retract a post."""
+    return _show(shared, campaign_id, post_id, None, None)
+
+
+@router.post("/posts/{post_id}/edit")
+async def change_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
+    """Previews the edit of a post, stores it, or retracts the post."""
+    return await _change(shared, form, campaign_id, post_id, None)
+
+
+@router.get("/comments/{comment_id}/edit")
+def comment_form(shared: AppStateDep, campaign_id: CampaignId, comment_id: Number) -> Response:
+    """Shows the form to edit or retract a comment."""
+    return _show(shared, campaign_id, None, comment_id, None)
+
+
+@router.post("/comments/{comment_id}/edit")
+async def change_comment(
+    shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, comment_id: Number
+) -> Response:
+    """Previews the edit of a comment, stores it, or retracts the comment."""
+    return await _change(shared, form, campaign_id, None, comment_id)
+
+
+async def _change(
+    shared: AppState, form: SignedForm, campaign_id: str, post_id: int | None, comment_id: int | None
+) -> Response:
+    values = {name: form.lines(name) for name in ("title", "body", "families", "seen", "reason")}
+    action = form.text("action")
+
+    def look(session: Session) -> ForumForm:
+        own = find_campaign(session, campaign_id).id
+        found = _standing(session, own, post_id, comment_id)
+        wrong = found.mistakes(session, values)
+        return make_preview(session, own, found.values_for_redisplay(values, wrong), "", wrong)
+
+    def write(session: Session) -> tuple[str, str] | ForumForm:
+        own = find_campaign(session, campaign_id).id
+        found = _standing(session, own, post_id, comment_id)
+        if action == "retract":
+            wrong = reason_errors(values)
+            if wrong:
+                return ForumForm(found.values | {"reason": values["reason"]}, wrong=wrong)
+            retract(session, own, form_author(form), found.post.id, values["reason"], comment_id=comment_id)
+            return found.where, "It is retracted; it stays readable"
+        wrong = found.mistakes(session, values)
+        if wrong:
+            return ForumForm(found.values_for_redisplay(values, wrong), wrong=wrong)
+        if found.comment is None:
+            labels = parse_families(values["families"])
+            edit_post(
+                session,
+                own,
+                form_author(form),
+                found.post.id,
+                title=values["title"],
+                body=values["body"],
+                families=labels,
+            )
+        else:
+            edit_comment(session, own, form_author(form), found.post.id, found.comment.id, values["body"])
+        return found.where, "It is changed; the former text is below it"
+
+    done = await (shared.db.write(write) if action in ("save", "retract") else shared.db.read(look))
+    if not isinstance(done, ForumForm):
+        return form.redirect(*done)
+    return await anyio.to_thread.run_sync(_show, shared, campaign_id, post_id, comment_id, done)
+
+
+def _standing(session: Session, campaign_id: str, post_id: int | None, comment_id: int | None) -> EditTarget:
+    if comment_id is None:
+        return EditTarget(find_post(session, campaign_id, post_id or 0), None)
+    for comment in comment_views(session, campaign_id, [comment_id]):
+        return EditTarget(find_post(session, campaign_id, comment.post_id), comment)
+    raise NotFound(f"no comment {comment_id} in campaign {campaign_id!r}", "Follow a link on its post's page")
+
+
+def _show(
+    shared: AppState, campaign_id: str, post_id: int | None, comment_id: int | None, writing: ForumForm | None
+) -> Response:
+    with shared.db.reading() as session:
+        view = find_campaign(session, campaign_id)
+        cursor = latest_event_id(session, view.id)
+        found = _standing(session, view.id, post_id, comment_id)
+    shown = writing or ForumForm(found.values)
+    context = {"campaign": view, "cursor": cursor, "standing": found, "writing": shown, "max_reason": MAX_REASON}
+    context |= {"max_title": MAX_TITLE, "max_body": MAX_COMMENT if found.comment else MAX_BODY, **FORM_CONTEXT}
+    return render_page("edit.html", context, status=shown.status)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from aar.errors import AarError, UsageError
 from aar.families import FAMILIES, validate_families
-from aar.forum.figures.attachments import validate_text_with_figures
+from aar.forum.figures import validate_text_with_figures
+from aar.forum.markdown import ReferenceLink
 from aar.forum.posts import check_kind
-from aar.forum.references.reference_lookup import known_references
-from aar.forum.search.near_duplicates import SimilarPost, similar_posts
-from aar.forum.text_limits import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
-from aar.report.markdown_html import ReferenceLink
+from aar.forum.references import Reference, known_references
+from aar.forum.search import SimilarPost, similar_posts
+from aar.forum.views import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.scoring.submissions import get_submission
-from aar.text.sanitize import validate_text
-from aar.web.pages.forum.reference_links import reference_links
+from aar.text import validate_text
+from aar.web.rendering import campaign_link, post_link, researcher_link, submission_link
 
 FIELD_LABELS = {
     "kind": "Kind",
@@ -162,3 +162,18 @@ def _mistakes(checks: Mapping[str, Callable[[], object]]) -> dict[str, str]:
             said = f"{error.message}. {error.remedy}" if error.remedy else error.message
             found[name] = said[:1].upper() + said[1:]
     return found
+
+
+def reference_links(campaign_id: str, known: Iterable[Reference]) -> dict[str, ReferenceLink]:
+    """Returns link targets by reference, as written in the text."""
+    return {each.written: ReferenceLink(_page(campaign_id, each), each.title, each.status, each.size) for each in known}
+
+
+def _page(campaign_id: str, each: Reference) -> str:
+    if each.kind == "post":
+        return post_link(campaign_id, int(each.key))
+    if each.kind == "submission":
+        return submission_link(campaign_id, int(each.key))
+    if each.kind == "figure":
+        return f"/api/v1{campaign_link(campaign_id)}/figures/{each.key}"
+    return researcher_link(campaign_id, str(each.key))

@@ -11,15 +11,13 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from aar.errors import UsageError
 from aar.families import FAMILIES
+from aar.forum.authors import SCORER, Author
 from aar.forum.claims import active_claims
 from aar.forum.edits import list_revisions
-from aar.forum.posts import MAX_BODY, MAX_COMMENT, MAX_TITLE, POST_KINDS, Author, get_thread
-from aar.forum.queries import pinned_posts
-from aar.forum.references.reference_lookup import known_references, thread_texts
-from aar.forum.search.full_text import PostFilter, filtered_posts, full_text_search
-from aar.forum.search.near_duplicates import similar_to_post
-from aar.forum.views import SCORER
-from aar.forum.votes import vote_of
+from aar.forum.posts import POST_KINDS, get_thread, pinned_posts, vote_of
+from aar.forum.references import known_references, thread_texts
+from aar.forum.search import PostFilter, filtered_posts, full_text_search, similar_to_post
+from aar.forum.views import MAX_BODY, MAX_COMMENT, MAX_TITLE
 from aar.store.event_log import latest_event_id
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import current_user, human_name
@@ -30,8 +28,8 @@ from aar.web.pages.forum.form import (
     field_max_length,
     parse_submission_number,
     readers_note,
+    reference_links,
 )
-from aar.web.pages.forum.reference_links import reference_links
 from aar.web.rendering import render_page
 from aar.web.request_params import After, CampaignId, Number, find_campaign
 

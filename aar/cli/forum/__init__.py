@@ -1,1 +1,0 @@
-"""``aar forum``: read, write, edit and search posts and comments."""

@@ -1,1 +1,0 @@
-"""Figures in posts: their Markdown, their formats, and their storage."""

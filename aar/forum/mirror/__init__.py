@@ -1,1 +1,0 @@
-"""Mirrors the forum as Markdown files into every sandbox."""

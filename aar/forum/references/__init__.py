@@ -1,1 +1,0 @@
-"""References in texts: submissions, posts, snapshots and researchers."""

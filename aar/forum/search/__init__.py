@@ -1,1 +1,0 @@
-"""Searches posts: full text and near-duplicates."""
