@@ -40,7 +40,7 @@ from aar.testing.fake_messages_api import (
     text_block,
     tool_use_block,
 )
-from aar.testing.fake_messages_api.local_server import LocalServer, base_url_of, listen_on_loopback, server_config
+from aar.testing.fake_messages_api.transport import LocalServer, base_url_of, listen_on_loopback, server_config
 from aar.testing.ledger_comparison import price_response
 
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)

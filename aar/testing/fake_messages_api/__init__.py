@@ -13,7 +13,6 @@ docs/messages-double.md shows how to use it, and lists the parts that are only a
 
 from __future__ import annotations
 
-from aar.testing.fake_messages_api.api_errors import ApiError
 from aar.testing.fake_messages_api.app import FakeMessagesApi, RecordedExchange, ServerRules
 from aar.testing.fake_messages_api.faults import (
     NO_FAULT,
@@ -31,7 +30,6 @@ from aar.testing.fake_messages_api.faults import (
     faults_by_chance,
     faults_in_order,
 )
-from aar.testing.fake_messages_api.local_server import serve_app, serve_app_in_thread
 from aar.testing.fake_messages_api.model_backends import FunctionModel, ModelBackend, ModelByTurn, ScriptedModel
 from aar.testing.fake_messages_api.model_specs import ModelSpec, get_model_spec
 from aar.testing.fake_messages_api.prompt_cache import CacheUse, PromptCache
@@ -39,6 +37,8 @@ from aar.testing.fake_messages_api.recording import RecordingProxy, ReplayModel
 from aar.testing.fake_messages_api.replies import (
     ModelReply,
     VerbatimResponse,
+    count_block_tokens,
+    count_text_tokens,
     paused_reply,
     redacted_thinking_block,
     refusal_reply,
@@ -46,8 +46,8 @@ from aar.testing.fake_messages_api.replies import (
     thinking_block,
     tool_use_block,
 )
-from aar.testing.fake_messages_api.request import MessagesRequest
-from aar.testing.fake_messages_api.token_counts import count_block_tokens, count_text_tokens
+from aar.testing.fake_messages_api.request import ApiError, MessagesRequest
+from aar.testing.fake_messages_api.transport import serve_app, serve_app_in_thread
 
 __all__ = [
     "NO_FAULT",

@@ -9,14 +9,21 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from aar.testing.fake_messages_api.api_errors import ApiError, new_request_id
 from aar.testing.fake_messages_api.faults import FaultSource, HttpError, error_of_fault
 from aar.testing.fake_messages_api.model_backends import ModelBackend, as_model
 from aar.testing.fake_messages_api.model_specs import model_entry
 from aar.testing.fake_messages_api.pipeline import RequestPipeline
 from aar.testing.fake_messages_api.prompt_cache import PromptCache
 from aar.testing.fake_messages_api.replies import ModelReply, VerbatimResponse
-from aar.testing.fake_messages_api.request import Json, MessagesRequest, RequestHeaders, read_json, read_request
+from aar.testing.fake_messages_api.request import (
+    ApiError,
+    Json,
+    MessagesRequest,
+    RequestHeaders,
+    new_request_id,
+    read_json,
+    read_request,
+)
 from aar.testing.fake_messages_api.thinking import ThinkingSigner
 from aar.testing.fake_messages_api.transport import (
     ClientGone,

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aar.testing.fake_messages_api.api_errors import ApiError
-from aar.testing.fake_messages_api.request import ContentBlock, Json, Message, MessagesRequest
+from aar.testing.fake_messages_api.replies import compact_json, count_block_tokens, count_text_tokens
+from aar.testing.fake_messages_api.request import ApiError, ContentBlock, Json, Message, MessagesRequest
 from aar.testing.fake_messages_api.thinking import ThinkingSigner
-from aar.testing.fake_messages_api.token_counts import compact_json, count_block_tokens, count_text_tokens
 
 EDITING_BETA = "context-management-2025-06-27"
 CLEAR_TOOL_USES = "clear_tool_uses_20250919"

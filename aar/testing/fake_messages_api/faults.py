@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from aar.testing.fake_messages_api.api_errors import ApiError
 from aar.testing.fake_messages_api.replies import ModelReply
-from aar.testing.fake_messages_api.request import MessagesRequest
+from aar.testing.fake_messages_api.request import ApiError, MessagesRequest
 
 NO_FAULT = "as it is"
 """In a ``Misreport``: these figures are right."""

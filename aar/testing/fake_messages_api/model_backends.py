@@ -6,10 +6,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from aar.testing.fake_messages_api.api_errors import ApiError
 from aar.testing.fake_messages_api.context_management import default_summary
 from aar.testing.fake_messages_api.replies import ModelReply, VerbatimResponse
-from aar.testing.fake_messages_api.request import MessagesRequest
+from aar.testing.fake_messages_api.request import ApiError, MessagesRequest
 
 Answer: TypeAlias = ModelReply | VerbatimResponse
 

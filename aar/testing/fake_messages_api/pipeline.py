@@ -10,7 +10,6 @@ from itertools import chain
 from typing import Any
 
 from aar.testing.fake_messages_api import context_management, thinking
-from aar.testing.fake_messages_api.api_errors import ApiError, invalid_request
 from aar.testing.fake_messages_api.context_management import (
     apply_edits,
     drop_old_thinking,
@@ -27,15 +26,16 @@ from aar.testing.fake_messages_api.prompt_cache import (
     cache_errors,
     prompt_segments,
 )
-from aar.testing.fake_messages_api.replies import ModelReply, VerbatimResponse
-from aar.testing.fake_messages_api.request import Json, MessagesRequest
-from aar.testing.fake_messages_api.thinking import ThinkingSigner, is_thinking_enabled
-from aar.testing.fake_messages_api.token_counts import (
+from aar.testing.fake_messages_api.replies import (
     BYTES_PER_TOKEN,
+    ModelReply,
+    VerbatimResponse,
     compact_json,
     count_block_tokens,
     count_text_tokens,
 )
+from aar.testing.fake_messages_api.request import ApiError, Json, MessagesRequest, invalid_request
+from aar.testing.fake_messages_api.thinking import ThinkingSigner, is_thinking_enabled
 from aar.testing.fake_messages_api.validation import request_errors
 
 _THINKING = ("thinking", "redacted_thinking")

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aar.testing.fake_messages_api.replies import compact_json, count_block_tokens, count_text_tokens
 from aar.testing.fake_messages_api.request import ContentBlock, MessagesRequest
-from aar.testing.fake_messages_api.token_counts import compact_json, count_block_tokens, count_text_tokens
 
 LOOKBACK = 20
 """Segments searched for an entry, back from a breakpoint and counting it."""

@@ -11,10 +11,8 @@ from typing import Any
 import httpx
 
 from aar.errors import DataMissing
-from aar.testing.fake_messages_api.api_errors import ApiError, new_request_id
-from aar.testing.fake_messages_api.replies import VerbatimResponse
-from aar.testing.fake_messages_api.request import MessagesRequest, RequestHeaders, read_json
-from aar.testing.fake_messages_api.token_counts import compact_json
+from aar.testing.fake_messages_api.replies import VerbatimResponse, compact_json
+from aar.testing.fake_messages_api.request import ApiError, MessagesRequest, RequestHeaders, new_request_id, read_json
 from aar.testing.fake_messages_api.transport import Receive, ResponseChannel, Scope, Send
 
 _ASKED = ("anthropic-version", "anthropic-beta", "content-type")

@@ -1,10 +1,8 @@
-"""Replies of a model: content blocks and, where it matters, a stop reason.
-
-Short constructors build the common ones.
-"""
+"""Replies of a model: content blocks, token counts and, where it matters, a stop reason."""
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,3 +92,42 @@ def paused_reply(*content: Mapping[str, Any] | str) -> ModelReply:
     The client sends it back unchanged, and the model continues.
     """
     return ModelReply(content, "pause_turn")
+
+
+BYTES_PER_TOKEN = 4
+IMAGE_TOKENS = 1600
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def count_text_tokens(text: str) -> int:
+    """Return the tokens of a text; at least 1."""
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return -(-size // BYTES_PER_TOKEN) or 1
+
+
+def compact_json(value: Any) -> str:
+    """Return a value as JSON without spaces."""
+    return _ENCODER.encode(value)
+
+
+def count_block_tokens(block: Mapping[str, Any]) -> int:
+    """Return the tokens of a content block. Marks and signatures count nothing."""
+    match block.get("type"):
+        case "text":
+            return count_text_tokens(block["text"])
+        case "thinking":
+            return count_text_tokens(block["thinking"])
+        case "redacted_thinking":
+            return count_text_tokens(block["data"])
+        case "compaction":
+            return count_text_tokens(block.get("content") or "")
+        case "tool_use" | "server_tool_use":
+            return count_text_tokens(block["name"]) + count_text_tokens(compact_json(block["input"]))
+        case "tool_result":
+            content = block.get("content") or ""
+            inner = count_text_tokens(content) if isinstance(content, str) else sum(map(count_block_tokens, content))
+            return 1 + inner
+        case "image":
+            return IMAGE_TOKENS
+        case _:
+            return count_text_tokens(compact_json({key: block[key] for key in block if key != "cache_control"}))

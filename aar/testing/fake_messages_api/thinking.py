@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from aar.testing.fake_messages_api.api_errors import invalid_request
 from aar.testing.fake_messages_api.model_specs import ModelSpec
-from aar.testing.fake_messages_api.request import ContentBlock, Json, MessagesRequest
+from aar.testing.fake_messages_api.request import ContentBlock, Json, MessagesRequest, invalid_request
 
 BETA = "thinking-binding-controls-2026-08-01"
 _KINDS = ("thinking", "redacted_thinking")

@@ -12,9 +12,8 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_ar
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError
 from typing_extensions import TypedDict, is_typeddict
 
-from aar.testing.fake_messages_api.api_errors import invalid_request
 from aar.testing.fake_messages_api.model_specs import ModelSpec
-from aar.testing.fake_messages_api.request import ContentBlock, Message, MessagesRequest
+from aar.testing.fake_messages_api.request import ContentBlock, Message, MessagesRequest, invalid_request
 from aar.testing.fake_messages_api.thinking import thinking_config_errors
 
 MOST_MESSAGES = 100_000

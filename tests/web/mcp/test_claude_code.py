@@ -19,7 +19,7 @@ pytest.importorskip("claude_agent_sdk", reason="the extra agent-sdk (Claude Code
 import claude_agent_sdk
 
 from aar.forum.posts import list_posts
-from aar.testing.fake_messages_api import local_server
+from aar.testing.fake_messages_api import transport
 from aar.testing.fake_messages_api.app import FakeMessagesApi, ServerRules
 from aar.testing.fake_messages_api.replies import ModelReply, text_block, tool_use_block
 from aar.testing.fake_messages_api.request import MessagesRequest
@@ -65,7 +65,7 @@ async def test_claude_code_posts_and_hands_in(house: House) -> None:
     double = FakeMessagesApi(
         play, rules=ServerRules(strict=False)
     )  # it uses fields that are newer than the installed SDK's types
-    async with house.served() as address, local_server.serve_app(double) as messages:
+    async with house.served() as address, transport.serve_app(double) as messages:
         options = claude_agent_sdk.ClaudeAgentOptions(
             mcp_servers={
                 "aar": {
