@@ -9,12 +9,29 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from aar.errors import UsageError
 from aar.sandbox.leases import Lease, Leases
+
+from ..waiting import until
+
+
+class NotingLeases(Leases):
+    """Counts how often each owner tried to get what it waits for."""
+
+    def __init__(self, cores: Sequence[int], gpus: Sequence[str], lease_file: Path) -> None:
+        super().__init__(cores, gpus, lease_file=lease_file)
+        self.tries: Counter[str] = Counter()
+
+    def _try(self, entry: dict[str, Any]) -> Lease | None:
+        self.tries[entry["owner"]] += 1
+        return super()._try(entry)
 
 
 @pytest.fixture
@@ -52,31 +69,39 @@ def test_one_core_is_shared_by_all(book: Path) -> None:
 def test_a_gpu_has_one_holder_and_scoring_is_never_starved(book: Path) -> None:
     leases = Leases(cores=range(2), gpus=["0"], lease_file=book)
     order: list[str] = []
+    hungry_ones = {"r1", "r2", "r3"}
+
+    def waiting() -> int:
+        return len(json.loads(book.read_text())["waiting"])
 
     async def hungry(name: str) -> None:
         for _ in range(4):
             async with leases.lease_for_researcher(name, gpus=1) as lease:
                 assert lease.gpus == ("0",)
                 order.append(name)
-                await asyncio.sleep(0.02)
+                await until(lambda: waiting() == len(hungry_ones) - 1)  # whoever had it asks again
+        hungry_ones.remove(name)
 
     async def score() -> None:
-        await asyncio.sleep(0.1)
-        order.append("asked")
         async with leases.lease_for_scoring(gpus=1):
             order.append("scored")
 
     async def whole() -> None:
-        await asyncio.gather(hungry("r1"), hungry("r2"), hungry("r3"), score())
+        async with leases.lease_for_researcher("r0", gpus=1):
+            tasks = [asyncio.create_task(hungry(name)) for name in sorted(hungry_ones)]
+            await until(lambda: waiting() == 3)
+            tasks.append(asyncio.create_task(score()))
+            await until(lambda: waiting() == 4)
+        await asyncio.gather(*tasks)
 
     asyncio.run(whole())
-    assert order.index("scored") - order.index("asked") <= 2
-    first = [name for name in order if name.startswith("r")][:3]
-    assert sorted(first) == ["r1", "r2", "r3"]
+    assert order[0] == "scored"
+    assert sorted(order[1:4]) == ["r1", "r2", "r3"]
+    assert [order.count(name) for name in ("r1", "r2", "r3")] == [4, 4, 4]
 
 
 def test_one_gpu_of_several_is_kept_for_scoring(book: Path) -> None:
-    leases = Leases(cores=range(4), gpus=["0", "1"], lease_file=book)
+    leases = NotingLeases(cores=range(4), gpus=["0", "1"], lease_file=book)
 
     async def whole() -> None:
         with pytest.raises(UsageError):
@@ -86,7 +111,8 @@ def test_one_gpu_of_several_is_kept_for_scoring(book: Path) -> None:
             waiting = asyncio.create_task(_take(leases, "r2"))
             async with leases.lease_for_scoring(gpus=1):
                 pass
-            await asyncio.sleep(0.2)
+            tried = leases.tries["r2"]
+            await until(lambda: leases.tries["r2"] >= tried + 2)
             assert not waiting.done()
         assert len((await waiting).gpus) == 1
 
@@ -94,12 +120,12 @@ def test_one_gpu_of_several_is_kept_for_scoring(book: Path) -> None:
 
 
 def test_a_cancelled_wait_leaves_nothing_in_the_book(book: Path) -> None:
-    leases = Leases(cores=range(4), gpus=["0"], lease_file=book)
+    leases = NotingLeases(cores=range(4), gpus=["0"], lease_file=book)
 
     async def whole() -> None:
         async with leases.lease_for_researcher("r1", gpus=1):
             waiting = asyncio.create_task(_take(leases, "r2"))
-            await asyncio.sleep(0.1)
+            await until(lambda: leases.tries["r2"])
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
         async with leases.lease_for_researcher("r3", gpus=1):
