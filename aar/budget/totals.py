@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import LOST, MODEL, RESERVED, SETTLED
 from aar.llm.usage import Usage
+from aar.store.database import get_cached, put_cached
 from aar.store.models import LedgerEntry, Researcher
-from aar.store.session_cache import get_cached, put_cached
 
 T = TypeVar("T")
 Read = Callable[[ColumnElement[bool]], tuple[T, int]]

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from aar.campaign.controller_lock import ControllerState, controller_state
 from aar.campaign.spec import without_database_address
 from aar.errors import NotFound
+from aar.store.database import get_cached, put_cached
 from aar.store.models import Campaign, Researcher
-from aar.store.session_cache import get_cached, put_cached
 
 LATEST = "latest"
 _BY_ID = select(Campaign.__table__.c.id).where(Campaign.__table__.c.id == bindparam("campaign"))

@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
+from aar.store.database import get_cached
 from aar.store.models import Campaign, Comment, Post, Researcher
-from aar.store.session_cache import get_cached
 from aar.text import validate_text
 
 SCORER = "scorer"

@@ -18,9 +18,9 @@ from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import DiversityMeasured
 from aar.scoring.submissions import SubmissionView, list_submissions
 from aar.scoring.visibility import Audience, submission_seen_by
+from aar.store.database import get_cached, put_cached
 from aar.store.event_log import LoggedEvent, read_events
 from aar.store.models import LedgerEntry
-from aar.store.session_cache import get_cached, put_cached
 
 _BATCH = 500
 HorizontalAxis = Literal["hours", "usd"]

@@ -24,9 +24,9 @@ from aar.events import (
     parse_event,
 )
 from aar.readmodels.secret_scrubber import Scrubber, make_scrubber
+from aar.store.database import get_cached, put_cached
 from aar.store.event_log import LoggedEvent, read_events
 from aar.store.models import EventRecord, Researcher
-from aar.store.session_cache import get_cached, put_cached
 from aar.text import clean_line, clean_text
 
 KINDS = (

@@ -13,7 +13,8 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,6 @@ from sqlalchemy.orm import Session, SessionTransaction, sessionmaker
 
 from aar.errors import DatabaseError
 from aar.redaction import REDACTED_MARK, redact, register_secret
-from aar.store.session_cache import CACHE_KEY, WRITING_KEY, SessionCache
 
 T = TypeVar("T")
 BUSY_SECONDS = 15.0
@@ -79,7 +79,7 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "Check the user and password in the URL",
     ),
 )
-_KEY = "aar.store.database"
+_MOST_CACHED = 256
 
 
 class Database:
@@ -95,17 +95,17 @@ class Database:
         self.shown = display_url(self.engine.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self.url = str(self.engine.url) if self.is_sqlite else url
-        kept = SessionCache()
+        cache = SessionCache()
         # A reader sees one moment, however many statements it takes; a file gives that by itself.
         reads = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
-        self._sessions = sessionmaker(reads, expire_on_commit=False, info={CACHE_KEY: kept})
+        self._sessions = sessionmaker(reads, class_=DatabaseSession, expire_on_commit=False, cache=cache)
         writes = self.engine.execution_options(aar_write=True)
-        self._writers = sessionmaker(writes, expire_on_commit=False, info={CACHE_KEY: kept, WRITING_KEY: True})
+        self._writers = sessionmaker(writes, class_=DatabaseSession, expire_on_commit=False, cache=cache, writes=True)
         self._limiter: anyio.CapacityLimiter | None = None
         self._listeners: tuple[Callable[[], None], ...] = ()
 
     def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call ``heard`` after each write, in the writing thread; returns its unsubscriber.
+        """Call ``callback`` after each write, in the writing thread; returns its unsubscriber.
 
         A hint only: writes of other processes to the same database cause no call.
         """
@@ -176,21 +176,105 @@ class Database:
             return fn(session)
 
     def _attempt(self, fn: Callable[[Session], T]) -> T:
-        for attempt in range(_ATTEMPTS - 1):
+        attempt = 0
+        while True:
             try:
                 with self._writers.begin() as session:
                     return fn(session)
             except DBAPIError as error:
-                if not is_retryable(error):
+                attempt += 1
+                if attempt == _ATTEMPTS or not is_retryable(error):
                     raise
-                # Two transactions that rolled each other back must not retry at the same moment.
-                time.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - no secret hangs on it
-        with self._writers.begin() as session:
-            return fn(session)
+            # Two transactions that rolled each other back must not retry at the same moment.
+            time.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - no secret hangs on it
 
     def _notify(self) -> None:
-        for heard in self._listeners:
-            heard()
+        for callback in self._listeners:
+            callback()
+
+
+class SessionCache:
+    """Caches results that readers computed from rows that never change again; thread-safe.
+
+    A log or a ledger only grows, so a sum up to a cursor stays true. The least used value goes first. Values must not
+    be changed.
+    """
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> Any:
+        """Return the value, or None."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value: Any) -> None:
+        """Store a value in place of the one before."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            if len(self._values) > _MOST_CACHED:
+                self._values.popitem(last=False)
+
+
+class DatabaseSession(Session):
+    """A session of a ``Database``, with its cache and what to call after its commit."""
+
+    def __init__(self, *args: Any, cache: SessionCache, writes: bool = False, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cache = cache
+        self.writes = writes
+        self.after_commit: list[tuple[SessionTransaction, Callable[[], None]]] = []
+
+
+def get_cached(session: Session, key: Hashable) -> Any:
+    """Return a value cached for this session's database; None if there is none."""
+    return session.cache.get(key) if isinstance(session, DatabaseSession) else None
+
+
+def put_cached(session: Session, key: Hashable, value: Any) -> None:
+    """Cache a value for later sessions; does nothing in one that may write, since that may be rolled back."""
+    if isinstance(session, DatabaseSession) and not session.writes:
+        session.cache.put(key, value)
+
+
+def on_commit(session: Session, then: Callable[[], None]) -> None:
+    """Call ``then`` once, right after the outermost transaction commits.
+
+    It is never called if the transaction rolls back.
+
+    A savepoint around the caller that is rolled back drops it too. ``then`` runs in the committing thread, must be
+    quick, and may not use the session.
+
+    Args:
+        session: of a ``Database``.
+    """
+    assert isinstance(session, DatabaseSession)
+    around = session.get_nested_transaction() or session.get_transaction() or session.begin()
+    session.after_commit.append((around, then))
+
+
+# Listeners of the class: one listener a session costs more than the transaction itself.
+@event.listens_for(DatabaseSession, "after_commit")
+def _committed(session: DatabaseSession) -> None:
+    if not session.in_nested_transaction():
+        callbacks, session.after_commit = session.after_commit, []
+        for _, then in callbacks:
+            then()
+
+
+@event.listens_for(DatabaseSession, "after_soft_rollback")
+def _rolled_back(session: DatabaseSession, ended: SessionTransaction) -> None:
+    session.after_commit = [each for each in session.after_commit if not _is_within(each[0], ended)]
+
+
+def _is_within(transaction: SessionTransaction | None, ended: SessionTransaction) -> bool:
+    while transaction is not None and transaction is not ended:
+        transaction = transaction.parent
+    return transaction is ended
 
 
 class _Work(Generic[T]):
@@ -382,36 +466,3 @@ def translate_errors(shown: str) -> Iterator[None]:
         raise DatabaseError(
             f"cannot use the database {shown}: {text}", "Check the URL and that the server runs"
         ) from error
-
-
-def on_commit(session: Session, then: Callable[[], None]) -> None:
-    """Call ``then`` once, right after the outermost transaction commits.
-
-    It is never called if the transaction rolls back.
-
-    A savepoint around the caller that is rolled back drops it too. ``then`` runs in the committing thread, must be
-    quick, and may not use the session.
-    """
-    around = session.get_nested_transaction() or session.get_transaction() or session.begin()
-    session.info.setdefault(_KEY, []).append((around, then))
-
-
-# Listeners of all sessions: one listener a session costs more than the transaction itself.
-@event.listens_for(Session, "after_commit")
-def _committed(session: Session) -> None:
-    if _KEY not in session.info or session.in_nested_transaction():
-        return
-    for _, then in session.info.pop(_KEY):
-        then()
-
-
-@event.listens_for(Session, "after_soft_rollback")
-def _rolled_back(session: Session, ended: SessionTransaction) -> None:
-    if waiting := session.info.get(_KEY):
-        session.info[_KEY] = [(around, then) for around, then in waiting if not _is_within(around, ended)]
-
-
-def _is_within(transaction: SessionTransaction | None, ended: SessionTransaction) -> bool:
-    while transaction is not None and transaction is not ended:
-        transaction = transaction.parent
-    return transaction is ended
