@@ -25,10 +25,11 @@ from sqlalchemy.orm import Session
 from aar.campaign.controller_lock import RESUMABLE_STATES, controller_id, is_controller_alive, reserve_campaign
 from aar.campaign.costs import CostEstimate, estimate_cost
 from aar.campaign.directions import assign_directions, load_directions
-from aar.campaign.preflight import OFFLINE_MODEL, CampaignPlan, assign_models, make_price_book, run_preflight
+from aar.campaign.preflight import CampaignPlan, assign_models, make_price_book, run_preflight
 from aar.campaign.spec import CampaignSpec, override_stored_spec, spec_from_fields, without_database_address
 from aar.errors import AarError, Conflict, NotFound, UsageError
 from aar.events import CampaignCreated
+from aar.llm.price_book import OFFLINE_MODEL
 from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.protocol import version_of
 from aar.problems.registry import find_problem, installed_problems

@@ -21,7 +21,6 @@ from rich.text import Text
 from aar.campaign.preflight import CLAUDE_MODEL
 from aar.cli.context import load_settings
 from aar.cli.options import DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_text
 from aar.cli.output.printing import make_console, print_json, to_json_value
 from aar.errors import AarError, UsageError
 from aar.llm.price_book import PriceBook
@@ -32,6 +31,7 @@ from aar.sandbox.inventory import list_availability
 from aar.settings import Settings
 from aar.store import open_database
 from aar.store.database import display_url, parse_url
+from aar.text import clean_text
 
 
 def doctor(

@@ -13,7 +13,6 @@ from aar.campaign.views import get_researcher
 from aar.cli.command_group import CommandGroup
 from aar.cli.context import LATEST, CampaignOption, author_name, open_context
 from aar.cli.options import MAX_INTEGER, DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_line, clean_text, format_datetime, format_signed
 from aar.cli.output.printing import make_console, make_table, print_json, print_table
 from aar.errors import UsageError
 from aar.forum.authors import Author
@@ -27,6 +26,8 @@ from aar.forum.posts import create_comment, create_post, get_thread, list_posts
 from aar.forum.search import PostFilter, duplicate_warning, similar_to_post
 from aar.forum.search import full_text_search as find
 from aar.forum.views import CommentView, PostView
+from aar.readmodels.formatting import format_datetime, format_signed
+from aar.text import clean_line, clean_text
 
 PostId = Annotated[str, typer.Argument(metavar="POST", help="Number of the post: `12` or `#12`.")]
 Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]

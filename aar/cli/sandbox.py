@@ -13,11 +13,12 @@ from aar.campaign.controller import orphan_cleanup
 from aar.cli.command_group import CommandGroup
 from aar.cli.context import open_context
 from aar.cli.options import DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_line, format_duration
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
+from aar.readmodels.formatting import format_duration
 from aar.sandbox.images.build import build_image
 from aar.sandbox.inventory import SweepResult, list_sandboxes, shell_command
 from aar.sandbox.protocol import SandboxRow
+from aar.text import clean_line
 
 app = typer.Typer(
     cls=CommandGroup,

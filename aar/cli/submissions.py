@@ -14,16 +14,16 @@ from rich.table import Table
 from aar.campaign.views import get_researcher
 from aar.cli.context import LATEST, CampaignId, CampaignOption, CliContext, open_context
 from aar.cli.options import MOST_ROWS, DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_line, clean_text, format_clock, format_datetime, format_score, shorten
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
 from aar.errors import UsageError
 from aar.forum.references import submission_status_word
-from aar.readmodels.formatting import phase_label
+from aar.readmodels.formatting import format_clock, format_datetime, format_score, phase_label
 from aar.readmodels.leaderboard import BoardRow, find_metric, read_board
 from aar.readmodels.submission_code import CodeFile, read_submission_code
 from aar.readmodels.submission_details import SubmissionDetails, read_submission_details
 from aar.scoring.submission_history import SubmissionRecord, read_submission_record
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
+from aar.text import clean_line, clean_text, shorten
 
 
 def leaderboard(

@@ -18,7 +18,7 @@ from aar.errors import SpecError
 from aar.llm.usage import ServedTerms, Usage
 
 OFFLINE_MODEL = "offline-search"
-"""The seeded search baseline that needs no key and costs nothing."""
+"""The offline search baseline: no LLM; the model server of this package plays it, without a key and at no cost."""
 NO_MODEL = "the reply does not name the model that answered"
 _AS_ASKED = ServedTerms()
 _MILLION = Decimal(1_000_000)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.totals import Totals, read_totals
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import format_score
+from aar.readmodels.formatting import typeset_score
 from aar.readmodels.leaderboard import Board, read_board
 from aar.readmodels.progress import HorizontalAxis, Progress, list_visible_submissions, read_progress
 from aar.report.charts.score_chart import draw_submission, horizontal_axis, score_range
@@ -111,7 +111,7 @@ def comparison_chart(
 def _describe(left: ComparedCampaign, right: ComparedCampaign, name: str, over: HorizontalAxis) -> str:
     best = [each.progress.frontier[-1].mean if each.progress.frontier else None for each in (left, right)]
     what = "dollars" if over == "usd" else "time"
-    return f"{name} over {what} of both campaigns: best {format_score(best[0])} left, {format_score(best[1])} right."
+    return f"{name} over {what} of both campaigns: best {typeset_score(best[0])} left, {typeset_score(best[1])} right."
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from aar.campaign.views import CampaignView, ResearcherView
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import format_score, format_time
+from aar.readmodels.formatting import format_time, typeset_score
 from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
 from aar.report.charts.diversity_chart import diversity_top
 from aar.report.charts.score_chart import score_range
@@ -125,7 +125,7 @@ def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | Non
         "over": over,
         "metric": metric.name if metric else "score",
         "lines": [
-            each | {"label": f"{each['name']} {format_score(each['at'])}{_ELSEWHERE.get(each['name'], '')}"}
+            each | {"label": f"{each['name']} {typeset_score(each['at'])}{_ELSEWHERE.get(each['name'], '')}"}
             for each in lines
         ],
         "end": max(_end(found, over) for _, found in sides),

@@ -21,7 +21,7 @@ from aar.campaign.controller.orphan_cleanup import SCORING_FOLDER
 from aar.campaign.controller.public_data import PUBLIC_DATA_FOLDER, prepare_public_data
 from aar.campaign.controller.service_restarts import FaultBuffer
 from aar.campaign.lifecycle import StopSignal
-from aar.campaign.preflight import OFFLINE_MODEL, CampaignPlan
+from aar.campaign.preflight import CampaignPlan
 from aar.campaign.running_time import RunTimer
 from aar.concurrency import best_effort, log_failure
 from aar.errors import GatewayError, SetupError
@@ -32,6 +32,7 @@ from aar.llm.capabilities import NO_CAPABILITIES, ModelCapabilities
 from aar.llm.concurrency_limiter import AdaptiveLimiter, LimiterPolicy, ServiceOutageMonitor
 from aar.llm.endpoints import ModelEndpoint, Provider
 from aar.llm.gateway import Gateway
+from aar.llm.price_book import OFFLINE_MODEL
 from aar.researcher.context import FallbackModel
 from aar.researcher.offline.server_process import run_offline_server
 from aar.sandbox.incidents import BackendOutageMonitor

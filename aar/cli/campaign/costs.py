@@ -8,10 +8,17 @@ from aar.campaign.costs import Forecast, forecast_budget
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.cli.context import LATEST, CampaignId, open_context
 from aar.cli.options import DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_line, format_count, format_duration, format_hourly_rate, format_money
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.readmodels.alerts import list_usage_doubts
-from aar.readmodels.formatting import PUBLIC_USD_PER_AGENT_HOUR, model_label
+from aar.readmodels.formatting import (
+    PUBLIC_USD_PER_AGENT_HOUR,
+    format_duration,
+    format_hourly_rate,
+    format_money,
+    format_short_count,
+    model_label,
+)
+from aar.text import clean_line
 
 
 def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
@@ -67,10 +74,10 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
             format_money(each.usd_per_agent_hour),
             format_duration(each.agent_seconds),
             str(each.calls),
-            format_count(each.tokens.input_tokens),
-            format_count(each.tokens.cache_write_5m_tokens + each.tokens.cache_write_1h_tokens),
-            format_count(each.tokens.cache_read_tokens),
-            format_count(each.tokens.output_tokens),
+            format_short_count(each.tokens.input_tokens),
+            format_short_count(each.tokens.cache_write_5m_tokens + each.tokens.cache_write_1h_tokens),
+            format_short_count(each.tokens.cache_read_tokens),
+            format_short_count(each.tokens.output_tokens),
             format_duration(each.core_seconds),
             style=style,
         )
@@ -85,10 +92,8 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
     if whole.reserved_usd:
         parts.append(f"{format_money(whole.reserved_usd)} more set aside for what runs now")
     if whole.lost_usd or whole.lost_tokens:
-        parts.append(
-            f"{format_money(whole.lost_usd)} and {format_count(whole.lost_tokens)} tokens charged for calls a crash "
-            "cut off"
-        )
+        lost = f"{format_money(whole.lost_usd)} and {format_short_count(whole.lost_tokens)} tokens"
+        parts.append(f"{lost} charged for calls a crash cut off")
     parts.append("no limit in dollars" if limits.usd is None else f"limit ${limits.usd}")
     out.print("; ".join(parts))
     rate = (

@@ -11,24 +11,24 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aar.cli.output.formatting import (
-    clean_line,
+from aar.cli.output.printing import ResponsiveTable
+from aar.readmodels.alerts import Alert
+from aar.readmodels.campaign_overview import CampaignOverview, ResearcherRow
+from aar.readmodels.formatting import (
+    OFFLINE_LABEL,
     format_ago,
-    format_count,
     format_datetime,
     format_duration,
     format_limits,
     format_money,
     format_score,
+    format_short_count,
     format_signed,
-    shorten,
+    is_offline,
 )
-from aar.cli.output.printing import ResponsiveTable
-from aar.readmodels.alerts import Alert
-from aar.readmodels.campaign_overview import CampaignOverview, ResearcherRow
-from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.readmodels.leaderboard import BoardRow
 from aar.scoring.submission_queue import QueueState
+from aar.text import clean_line, shorten
 
 _BAR = 30
 _OTHER_LINES = 21
@@ -123,7 +123,7 @@ def _team(found: CampaignOverview, most: int) -> Table:
         "",
         f"{found.measured} measured",
         format_score(found.best.submission.mean if found.best else None),
-        format_count(whole.total_tokens),
+        format_short_count(whole.total_tokens),
         format_money(whole.usd),
         format_money(whole.usd_per_agent_hour),
         style="bold",
@@ -133,14 +133,14 @@ def _team(found: CampaignOverview, most: int) -> Table:
 
 def _cells(row: ResearcherRow) -> list[Text]:
     who, best = row.researcher, row.best
-    star = "*" if who.model == "offline-search" else ""
+    star = "*" if is_offline(who.model) else ""
     cells = (
         clean_line(who.name) + star,
         shorten(who.direction_key, 26),
         who.state,
         shorten(who.doing or who.cause, 200),
         format_score(best.submission.mean, best.submission.standard_error) if best else "–",
-        format_count(row.spent.total_tokens),
+        format_short_count(row.spent.total_tokens),
         format_money(row.spent.usd),
         format_money(row.spent.usd_per_agent_hour),
     )

@@ -14,9 +14,10 @@ import typer
 from aar.campaign.views import get_researcher
 from aar.cli.context import LATEST, CampaignId, CliContext, open_context
 from aar.cli.options import MAX_INTEGER, MOST_ROWS, DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_line, format_clock, format_datetime, shorten
 from aar.cli.output.printing import to_json_value
+from aar.readmodels.formatting import format_clock, format_datetime
 from aar.store.event_log import LoggedEvent, read_events
+from aar.text import clean_line, shorten
 
 _PAGE = 500
 _POLL_SECONDS = 0.5

@@ -13,9 +13,9 @@ from aar.campaign.preflight import assign_models, make_price_book
 from aar.campaign.spec import CampaignSpec, load_spec
 from aar.cli.command_group import CommandGroup
 from aar.cli.options import JsonFlag
-from aar.cli.output.formatting import format_limits
 from aar.cli.output.printing import print_json, to_json_value
 from aar.problems.registry import find_problem
+from aar.readmodels.formatting import format_limits
 from aar.settings import get_settings
 
 app = typer.Typer(

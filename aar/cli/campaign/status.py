@@ -13,10 +13,11 @@ from aar.campaign.views import list_campaigns
 from aar.cli.campaign.dashboard import render_dashboard
 from aar.cli.context import LATEST, CampaignId, open_context
 from aar.cli.options import MOST_ROWS, DatabaseOption, JsonFlag
-from aar.cli.output.formatting import clean_line, format_datetime, format_hourly_rate, shorten
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
 from aar.readmodels.campaign_overview import CampaignOverview, read_overview
+from aar.readmodels.formatting import format_datetime, format_hourly_rate
 from aar.report.html_report import write_report
+from aar.text import clean_line, shorten
 
 
 def list_(

@@ -15,11 +15,12 @@ from rich.text import Text
 from aar.campaign.views import get_researcher
 from aar.cli.context import LATEST, CampaignOption, open_context
 from aar.cli.options import DatabaseOption
-from aar.cli.output.formatting import clean_line, format_clock
 from aar.cli.output.printing import make_console, to_json_value
+from aar.readmodels.formatting import format_clock
 from aar.readmodels.transcript import TranscriptItem, transcript_item, whole_transcript
 from aar.report.inspect_export import write_inspect_log
 from aar.store.event_log import LoggedEvent
+from aar.text import clean_line
 
 _STYLES = {"researcher": "bold cyan", "tool": "green", "controller": "bold yellow"}
 

@@ -8,11 +8,11 @@ import typer
 
 from aar.cli.command_group import LazyGroup, panel_entries
 from aar.cli.options import JsonFlag
-from aar.cli.output.formatting import clean_text
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
 from aar.errors import DataMissing
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem, installed_problems
+from aar.text import clean_text
 
 
 class ProblemGroup(LazyGroup):

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from aar.campaign.problem_validation import ProblemValidator
 from aar.cli.options import JsonFlag
-from aar.cli.output.formatting import clean_line, format_duration, format_score
 from aar.cli.output.printing import make_console, make_table, print_json, to_json_value
 from aar.cli.problem.commands import DEFAULT_PROBLEM, ProblemName
 from aar.errors import ProblemError, UsageError
@@ -21,11 +20,13 @@ from aar.fsutil import temporary_folder
 from aar.problems.plugin_calls import probe_problem
 from aar.problems.protocol import Problem, Stage
 from aar.problems.registry import find_problem, small_problem
+from aar.readmodels.formatting import format_duration, format_score
 from aar.redteam import ATTACKS, AttackOutcome, AttackResult, attack_all
 from aar.sandbox.inventory import choose_backend
 from aar.scoring.baselines import BaselineResult, measure_baselines
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.snapshots.store import SnapshotStore
+from aar.text import clean_line
 
 
 def validate(

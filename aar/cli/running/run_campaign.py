@@ -26,7 +26,6 @@ from aar.campaign.lifecycle import CampaignEnding, create_campaign, save_changed
 from aar.campaign.preflight import CampaignPlan, run_preflight
 from aar.campaign.spec import CampaignSpec
 from aar.cli.context import login_line, login_name
-from aar.cli.output.formatting import clean_line, format_count, format_duration, format_limits, format_money
 from aar.cli.output.log_setup import configure_logging
 from aar.cli.output.printing import make_console, to_json_value
 from aar.cli.output.streams import detach_terminal
@@ -36,11 +35,19 @@ from aar.cli.submissions import leaderboard_table
 from aar.concurrency import best_effort, log_failure
 from aar.errors import UsageError
 from aar.processes import raise_open_file_limit
-from aar.readmodels.formatting import OFFLINE_LABEL, model_label
+from aar.readmodels.formatting import (
+    OFFLINE_LABEL,
+    format_duration,
+    format_limits,
+    format_money,
+    format_short_count,
+    model_label,
+)
 from aar.readmodels.leaderboard import read_board
 from aar.report.html_report import write_report
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
+from aar.text import clean_line
 from aar.web.listen_address import bind_listener, page_address
 
 _Prepare = Callable[[CampaignPlan], Awaitable[str]]
@@ -292,10 +299,8 @@ def print_end_summary(plan: CampaignPlan, campaign_id: str, ending: CampaignEndi
         source = f" ({clean_line(metric.human_baseline_source)})" if metric.human_baseline_source else ""
         out.print(f"\nhuman baseline: {metric.name} {metric.human_baseline:.2f}{source}")
     rate = f" ({format_money(spent.usd_per_agent_hour)} per agent-hour)" if spent.usd_per_agent_hour else ""
-    worked = format_duration(spent.agent_seconds)
-    out.print(
-        f"cost: {format_money(spent.usd)}{rate} for {format_count(spent.total_tokens)} tokens and {worked} of work"
-    )
+    work = f"{format_short_count(spent.total_tokens)} tokens and {format_duration(spent.agent_seconds)} of work"
+    out.print(f"cost: {format_money(spent.usd)}{rate} for {work}")
     if report.exists():
         out.print(f"report: {report}", soft_wrap=True)
     nexts = [f"aar leaderboard {campaign_id}", f"aar forum list -c {campaign_id}", f"aar serve {campaign_id}"]

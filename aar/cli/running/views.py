@@ -18,12 +18,12 @@ from aar.campaign.controller.controller import RunningCampaign
 from aar.campaign.running_time import read_seconds_run
 from aar.cli.campaign.dashboard import render_dashboard
 from aar.cli.campaign.events import event_line
-from aar.cli.output.formatting import clean_line
 from aar.cli.output.printing import make_console
 from aar.cli.output.streams import detach_terminal
 from aar.errors import DatabaseError
 from aar.readmodels.campaign_overview import CampaignOverview, read_overview
 from aar.store.event_log import LoggedEvent, read_events
+from aar.text import clean_line
 
 _REFRESH_SECONDS = 0.7
 _HINT = "Ctrl-C pauses cleanly after the turns in progress; a second one stops at once and loses nothing"

@@ -8,7 +8,7 @@ from typing import Protocol
 from markupsafe import Markup, escape
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import format_score
+from aar.readmodels.formatting import typeset_score
 from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
 from aar.report.charts.svg import (
     CHART_SIZES,
@@ -133,8 +133,8 @@ def point_title(point: ScorePoint, name: str) -> Markup:
     """Returns the tooltip of a point."""
     each = point.submission
     words = (
-        f"s{each.number} by {each.researcher_name}: {name} {format_score(point.mean)} "
-        f"({format_score(point.low)} to {format_score(point.high)}), {each.status} – {each.title}"
+        f"s{each.number} by {each.researcher_name}: {name} {typeset_score(point.mean)} "
+        f"({typeset_score(point.low)} to {typeset_score(point.high)}), {each.status} – {each.title}"
     )
     return as_markup(f"<title>{escape(words)}</title>")
 
@@ -162,10 +162,10 @@ def status_mark(x: float, y: float, status: str) -> Markup:
 def _describe(found: Progress, name: str, metric: Metric | None, over: HorizontalAxis) -> str:
     what = "dollars" if over == "usd" else "time"
     human = metric.human_baseline if metric else None
-    said = "" if human is None else f" The human baseline is {format_score(human)}."
+    said = "" if human is None else f" The human baseline is {typeset_score(human)}."
     if not found.frontier:
         return f"{name} over {what}: nothing measured yet.{said}"
-    best = format_score(found.frontier[-1].mean)
+    best = typeset_score(found.frontier[-1].mean)
     return f"{name} over {what}: {len(found.points)} measured submissions, best {best}.{said}"
 
 
@@ -273,5 +273,5 @@ def _node(on: ChartFrame, point: ScorePoint, index: int, title: Markup, href: Ma
 
 def _title(point: ScorePoint) -> Markup:
     each = point.submission
-    words = f"s{each.number} by {each.researcher_name}: {format_score(point.mean)}, {each.status} – {each.title}"
+    words = f"s{each.number} by {each.researcher_name}: {typeset_score(point.mean)}, {each.status} – {each.title}"
     return as_markup(f"<title>{escape(words)}</title>")

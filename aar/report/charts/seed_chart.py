@@ -8,7 +8,7 @@ from statistics import fmean
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import format_score, phase_label
+from aar.readmodels.formatting import phase_label, typeset_score
 from aar.readmodels.submission_details import SeedScore
 from aar.report.charts.svg import CHART_SIZES, ChartSize, LinearScale, axis_range, render_svg, ticks
 
@@ -39,7 +39,7 @@ def seed_chart(scores: Sequence[SeedScore], metric: Metric | None) -> Markup:
             at = x(human)
             body.append(Markup('<path class="human" d="M{} {}V{}"/>').format(at, _TOP, height - _BOTTOM))
             label = Markup('<text x="{}" y="{}" class="middle human-label">human {}</text>')
-            body.append(label.format(min(max(at, 40), size.width - 40), _TOP - 5, format_score(human)))
+            body.append(label.format(min(max(at, 40), size.width - 40), _TOP - 5, typeset_score(human)))
         body += [_row(x, index, key, values) for index, (key, values) in enumerate(rows.items())]
         parts.append(render_svg(ChartSize(size.name, size.width, height, size.ticks), words, Markup("").join(body)))
     return Markup("").join(parts)
@@ -64,5 +64,5 @@ def _row(x: LinearScale, index: int, key: tuple[str, str], values: list[float]) 
     mean = x(fmean(values))
     parts.append(Markup('<path class="mean" d="M{} {}v18"/>').format(mean, top + 21))
     dot = Markup('<circle class="seed" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
-    parts += [dot.format(x(value), top + 30, format_score(value)) for value in values]
+    parts += [dot.format(x(value), top + 30, typeset_score(value)) for value in values]
     return Markup("").join(parts)

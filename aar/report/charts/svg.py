@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import format_score
+from aar.readmodels.formatting import typeset_score
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _TIME_STEPS = (0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)
@@ -182,10 +182,10 @@ def draw_reference_lines(on: ChartFrame, metric: Metric | None) -> Markup:
     lines = []
     if metric.human_baseline is not None:
         lines.append(
-            _line(on, metric.human_baseline, "human", f"human {format_score(metric.human_baseline)}", -5, end=True)
+            _line(on, metric.human_baseline, "human", f"human {typeset_score(metric.human_baseline)}", -5, end=True)
         )
     if metric.published is not None:
-        words = f"published {format_score(metric.published)}, on other models"
+        words = f"published {typeset_score(metric.published)}, on other models"
         lines.append(_line(on, metric.published, "published", words, 14, end=True))
     if math.isfinite(metric.ceiling):
         lines.append(_line(on, metric.ceiling, "ceiling", f"ceiling {metric.ceiling:g}", -4, end=False))

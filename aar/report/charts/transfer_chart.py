@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from aar.problems.protocol import Metric
-from aar.readmodels.formatting import format_score
+from aar.readmodels.formatting import typeset_score
 from aar.readmodels.leaderboard import Winner
 from aar.readmodels.submission_details import Score
 from aar.report.charts.svg import CHART_SIZES, ChartSize, LinearScale, ticks
@@ -81,7 +81,7 @@ def _groups(
 
 def _bar(x: LinearScale, y: int, kind: str, style: str, each: Score) -> Markup:
     start, end = sorted((x(0.0), x(each.mean)))
-    words = f"{kind}: {format_score(each.mean)} ({format_score(each.low)} to {format_score(each.high)})"
+    words = f"{kind}: {typeset_score(each.mean)} ({typeset_score(each.low)} to {typeset_score(each.high)})"
     return Markup(
         '<g class="value {}"><title>{}</title><rect x="{}" y="{}" width="{}" height="{}"/>'
         '<path class="whisker" d="M{} {}H{}"/><text x="{}" y="{}">{}</text></g>'
@@ -97,7 +97,7 @@ def _bar(x: LinearScale, y: int, kind: str, style: str, each: Score) -> Markup:
         x(each.high),
         max(x(each.high), end) + 5,
         y + _BAR - 3,
-        format_score(each.mean),
+        typeset_score(each.mean),
     )
 
 
@@ -116,14 +116,14 @@ def _human(x: LinearScale, value: float, height: int) -> Markup:
     at = x(value)
     line = Markup('<path class="human" d="M{} {}V{}"/>').format(at, _TOP - 4, height - _BOTTOM)
     words = Markup('<text x="{}" y="{}" class="middle human-label">human {}</text>').format(
-        at, _TOP - 8, format_score(value)
+        at, _TOP - 8, typeset_score(value)
     )
     return line + words
 
 
 def _describe(rows: Sequence[tuple[Winner, list[tuple[str, str, Score]]]], metric: Metric | None) -> str:
     said = "; ".join(
-        f"s{winner.submission.number} " + ", ".join(f"{kind} {format_score(each.mean)}" for kind, _, each in scores)
+        f"s{winner.submission.number} " + ", ".join(f"{kind} {typeset_score(each.mean)}" for kind, _, each in scores)
         for winner, scores in rows
     )
     return f"{metric.name if metric else 'score'} of the winners: {said}"

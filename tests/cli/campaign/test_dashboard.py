@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from aar.cli.campaign.dashboard import render_dashboard
-from aar.cli.output.formatting import format_limits
 from aar.readmodels.campaign_overview import CampaignOverview, read_overview
+from aar.readmodels.formatting import format_limits
 from aar.settings import Settings
 from aar.store import open_database
 
