@@ -14,7 +14,6 @@ from aar.campaign.submission_decisions import (
     disqualify_submission,
     reinstate_submission,
 )
-from aar.cli.command_group import CommandGroup
 from aar.cli.context import LATEST, CampaignOption, author_name, open_context
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.printing import print_json, to_json_value
@@ -22,19 +21,11 @@ from aar.cli.submissions import parse_submission_number, print_details
 from aar.readmodels.submission_details import read_submission_details
 from aar.scoring.submissions import get_submission
 
-app = typer.Typer(
-    cls=CommandGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Inspect a submission; confirm, disqualify or reinstate it.",
-)
-
 _Number = Annotated[str, typer.Argument(metavar="NUMBER", help="Number of the submission: `12` or `s12`.")]
 _Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; its author and all others read it.")]
 _Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
 
 
-@app.command()
 def show(
     number: _Number, campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None
 ) -> None:
@@ -54,7 +45,6 @@ def show(
         print_details(found, close)
 
 
-@app.command()
 def confirm(
     number: _Number,
     reason: _Reason = "",
@@ -74,7 +64,6 @@ def confirm(
     _decide(rule, "s{0} will be confirmed", number, name, campaign, json, database)
 
 
-@app.command()
 def disqualify(
     number: _Number,
     rule: Annotated[str, typer.Option("--rule", metavar="NAME", help="What it broke, such as person.leak.")],
@@ -92,7 +81,6 @@ def disqualify(
     _decide(decide, "s{0} is disqualified", number, name, campaign, json, database)
 
 
-@app.command()
 def reinstate(
     number: _Number,
     reason: _Reason,

@@ -31,9 +31,6 @@ class CommandGroup(TyperGroup):
 
         Prints ``error: ...`` and ``→ remedy``, and exits with the error's exit code.
         """
-        from aar.cli.output.log_setup import log_to_stderr  # structlog; a test holds ``--help`` free of it
-
-        log_to_stderr(os.environ.get("AAR_LOG_LEVEL", ""))
         try:
             return super().invoke(ctx)
         except AarError as error:
@@ -94,18 +91,19 @@ class CommandEntry:
 
     Args:
         name: the word that a person types.
-        target: ``module:attribute`` of the function, or of the ``typer.Typer`` of a subgroup.
+        target: ``module:attribute`` in ``aar.cli``, of a command's function or a group's ``typer.Typer``; or a group's
+            entries.
         panel: the heading in help.
         help: the first sentence of the command's own help; a test compares the two.
     """
 
     name: str
-    target: str
+    target: str | Sequence[CommandEntry]
     panel: str
     help: str
 
 
-def panel_entries(panel: str, *rows: tuple[str, str, str]) -> tuple[CommandEntry, ...]:
+def panel_entries(panel: str, *rows: tuple[str, str | Sequence[CommandEntry], str]) -> tuple[CommandEntry, ...]:
     """Return the entries of one panel, from rows of name, target and help."""
     return tuple(CommandEntry(name, target, panel, text) for name, target, text in rows)
 
@@ -116,8 +114,6 @@ class LazyGroup(CommandGroup):
     Help, shell completion of names and the suggestions for a mistyped name read the entries only.
     """
 
-    package: ClassVar[str]
-    """The package that the entries' modules are in."""
     entries: ClassVar[Sequence[CommandEntry]] = ()
 
     def __init__(self, **attributes: Any) -> None:
@@ -134,11 +130,26 @@ class LazyGroup(CommandGroup):
 
     def _load(self, name: str) -> Any:
         entry = next(entry for entry in self.entries if entry.name == name)
+        if not isinstance(entry.target, str):
+            group = _lazy_class(entry.target)
+            return group(name=name, help=entry.help, no_args_is_help=True, rich_markup_mode=None)
+        from aar.cli.output.log_setup import log_to_stderr  # structlog; a test holds ``--help`` free of it
+
+        log_to_stderr(os.environ.get("AAR_LOG_LEVEL", ""))
         module, _, attribute = entry.target.partition(":")
-        found = getattr(import_module(f"{self.package}.{module}"), attribute)
         parent = typer.Typer(rich_markup_mode=None)
-        if isinstance(found, typer.Typer):
-            parent.add_typer(found, name=name)
+        target = getattr(import_module(f"aar.cli.{module}"), attribute)
+        if isinstance(target, typer.Typer):
+            parent.add_typer(target, name=name)
         else:
-            parent.command(name)(found)
+            parent.command(name)(target)
         return get_group(parent).commands[name]
+
+
+def make_lazy_group(entries: Sequence[CommandEntry], **settings: Any) -> typer.Typer:
+    """Create a command group from its table; ``settings`` are those of ``typer.Typer``."""
+    return typer.Typer(cls=_lazy_class(entries), no_args_is_help=True, rich_markup_mode=None, **settings)
+
+
+def _lazy_class(entries: Sequence[CommandEntry]) -> type[LazyGroup]:
+    return type("LazyGroup", (LazyGroup,), {"entries": entries})

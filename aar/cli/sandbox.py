@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from aar.campaign.controller import orphan_cleanup
-from aar.cli.command_group import CommandGroup
 from aar.cli.context import open_context
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
@@ -20,17 +19,9 @@ from aar.sandbox.inventory import SweepResult, list_sandboxes, shell_command
 from aar.sandbox.protocol import SandboxRow
 from aar.text import clean_line
 
-app = typer.Typer(
-    cls=CommandGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Build the sandbox image; list, inspect and remove sandboxes.",
-)
-
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `aar sandbox list`, such as k3v9qd-r1.")]
 
 
-@app.command()
 def build(
     gpu: Annotated[bool, typer.Option("--gpu", help="The image with PyTorch and transformers.")] = False,
     base: Annotated[str, typer.Option("--base", metavar="IMAGE", help="Base image; default python:3.11-slim.")] = "",
@@ -50,7 +41,6 @@ def build(
         print(f"built {built.tag} on {built.base}: {size}, {built.files_checked} files checked for hidden data")
 
 
-@app.command("list")
 def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     """List the sandboxes on this machine, with their campaigns."""
     campaigns = campaigns_alive(database)
@@ -66,7 +56,6 @@ def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     print_table(made, empty="There is no sandbox.")
 
 
-@app.command()
 def stats(json: JsonFlag = False) -> None:
     """Show the memory, processes, CPU time and workspace size of each sandbox."""
     rows = sort_by_name(asyncio.run(list_sandboxes()))
@@ -91,7 +80,6 @@ def stats(json: JsonFlag = False) -> None:
     print_table(made, empty="There is no sandbox.")
 
 
-@app.command()
 def prune(
     everything: Annotated[
         bool, typer.Option("--all", help="Also sandboxes of campaigns that are not in the database.")
@@ -116,7 +104,6 @@ def prune(
         raise typer.Exit(1)
 
 
-@app.command()
 def shell(name: _Name) -> None:
     """Open a shell in a running sandbox."""
     command = asyncio.run(shell_command(name))

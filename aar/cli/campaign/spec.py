@@ -11,19 +11,13 @@ import typer
 from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.preflight import assign_models, make_price_book
 from aar.campaign.spec import CampaignSpec, load_spec
-from aar.cli.command_group import CommandGroup
 from aar.cli.options import JsonFlag
 from aar.cli.output.printing import print_json, to_json_value
 from aar.problems.registry import find_problem
 from aar.readmodels.formatting import format_limits
 from aar.settings import get_settings
 
-app = typer.Typer(
-    cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, help="Write and check a campaign's spec."
-)
 
-
-@app.command()
 def validate(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="YAML file.")],
     json: JsonFlag = False,
@@ -51,13 +45,11 @@ def validate(
     print(f"  limits: {format_limits(to_json_value(loaded.limits.model_dump(exclude_none=True)))}")
 
 
-@app.command()
 def schema() -> None:
     """Print the JSON schema of a spec, for editors."""
     print_json(CampaignSpec.model_json_schema())
 
 
-@app.command()
 def example() -> None:
     """Print a commented spec with every field: aar spec example > campaign.yaml."""
     print((files("aar.cli") / "example.yaml").read_text(encoding="utf-8"), end="")

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from aar.campaign.steering import CommandReceipt, add_researchers, change_limits, send_command
-from aar.cli.command_group import CommandGroup
 from aar.cli.context import LATEST, CampaignId, CampaignOption, author_name, open_context
 from aar.cli.options import DatabaseOption
 
@@ -149,15 +148,6 @@ def _ask(campaign: str, command: str, reason: str, researcher: str | None, datab
         print("follow it with: aar events --follow")
 
 
-app = typer.Typer(
-    cls=CommandGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Add researchers to a campaign, or remove them.",
-)
-
-
-@app.command()
 def add(
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=500, help="How many.")] = 1,
     direction: Annotated[
@@ -178,7 +168,6 @@ def add(
     print("they begin now" if heard else f"they begin with: aar resume {view.id}")
 
 
-@app.command()
 def remove(
     researcher: Annotated[str, typer.Argument(metavar="RESEARCHER", help="Such as r3, or one from outside.")],
     reason: Reason = "",

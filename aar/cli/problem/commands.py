@@ -6,37 +6,12 @@ from typing import Annotated
 
 import typer
 
-from aar.cli.command_group import LazyGroup, panel_entries
 from aar.cli.options import JsonFlag
 from aar.cli.output.printing import make_console, make_table, print_json, print_table, to_json_value
 from aar.errors import DataMissing
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem, installed_problems
 from aar.text import clean_text
-
-
-class ProblemGroup(LazyGroup):
-    """The commands of ``aar problem``, in the order of the help."""
-
-    package = "aar.cli.problem"
-    entries = panel_entries(
-        "Commands",
-        ("list", "commands:list_", "List the installed problems."),
-        ("show", "commands:show", "Show a problem: metric, domains, baselines, limits and brief."),
-        ("validate", "scoring_runs:validate", "Check that a problem is sound."),
-        ("baselines", "scoring_runs:baselines", "Measure the baselines in the clean room."),
-        ("attack", "scoring_runs:attack", "Run all known attacks on a problem's scores."),
-        ("fetch", "commands:fetch", "Check a problem's data, and build it if needed."),
-    )
-
-
-app = typer.Typer(
-    cls=ProblemGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="List, show, validate, measure and attack problems.",
-)
-
 
 DEFAULT_PROBLEM = "weak_to_strong"
 
