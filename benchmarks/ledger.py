@@ -16,7 +16,7 @@ from pathlib import Path
 
 import anyio
 
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
 from aar.llm.price_book import PriceBook
@@ -68,13 +68,7 @@ async def work(ledger: Ledger, db: Database, turns: int, team: int) -> None:
     async def researcher(index: int) -> None:
         for turn in range(turns):
             request_id = f"{index}:{turn}"
-            await ledger.reserve_call(
-                request_id=request_id,
-                researcher_id=f"bench2-r{index}",
-                model=MODEL,
-                input_tokens=20_000,
-                max_output_tokens=8192,
-            )
+            await ledger.reserve(WorstCase("model", MODEL, 20_000, 8192), request_id, f"bench2-r{index}")
             usage = Usage(200, 1000, 0, 18_000, 700)
             await db.write(lambda session, key=request_id, used=usage: ledger.settle_in(session, key, used, 1.0))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.limits import Limits
 from aar.events import CampaignStarted, DiversityMeasured, ModelCalled, ToolFinished, ToolStarted, TurnReceived
 from aar.forum.authors import Author
@@ -106,13 +106,11 @@ class Night:
     async def _turn(self, ledger: Ledger, turn: int) -> None:
         author, request = self._team[turn % len(self._team)], f"q{turn}"
         asked = ModelCalled(request_id=request, model=MODEL)
-        await ledger.reserve_call(
-            request_id=request,
-            researcher_id=author,
-            model=MODEL,
-            input_tokens=40_000,
-            max_output_tokens=8_000,
-            beside=lambda session: append_event(session, CAMPAIGN, asked, author) > 0,
+        await ledger.reserve(
+            WorstCase("model", MODEL, 40_000, 8_000),
+            request,
+            author,
+            lambda session: append_event(session, CAMPAIGN, asked, author) > 0,
         )
         used = Usage(input_tokens=900, cache_read_tokens=39_000, output_tokens=700)
         content = [

@@ -3,25 +3,26 @@
 The one controller of a campaign holds the sums in memory; each reservation and settlement is a row as well, so that a
 restart finds the same sums. A check and the counting of what passes it happen under one lock, before the row is
 written: two requests can never both take the last cent.
-
-A row is reserved, then settled, released, or lost: a crash cut the call off.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from types import SimpleNamespace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
+import anyio
 from anyio import CancelScope
-from sqlalchemy import Row, Table, bindparam, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from aar.budget.limits import (
+from aar.budget.ledger_entries import (
     LOST,
     MODEL,
     RELEASED,
@@ -29,42 +30,127 @@ from aar.budget.limits import (
     SETTLED,
     Charge,
     ChargeSums,
-    Limits,
-    LimitUsage,
-    check_limits,
-    check_submission_quota,
-    entry_charge,
-    limit_usages,
-    sum_charges,
+    UsedColumns,
+    call_columns,
+    close_entry,
+    insert_reservation,
+    recover_open_entries,
+    state_of,
     to_milliseconds,
 )
+from aar.budget.limits import Limits, LimitUsage, check_limits, check_submission_quota, limit_usages
 from aar.concurrency import best_effort, log_failure
-from aar.errors import Conflict, NotFound
+from aar.errors import Conflict, LimitReached, NotFound
 from aar.events import UsageDoubted
 from aar.llm.api_errors import StreamInterrupted
 from aar.llm.price_book import PriceBook, round_up
-from aar.llm.request import ModelRequest
+from aar.llm.request import SendStatus
 from aar.llm.response import CompleteReply
 from aar.llm.usage import CallBill, ServedTerms, Usage
-from aar.store.column_types import now
 from aar.store.database import Database, on_commit
-from aar.store.event_log import read_events
-from aar.store.models import LedgerEntry, Researcher
+from aar.store.event_log import append_events, read_events
+from aar.store.models import Researcher
 
 _MOST_ANSWERING = 8
+_MOST_CAUSES = 1000
+Kind = Literal["model", "compute", "scoring"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
-    """A reserved worst case, open until ``request_id`` is settled or released.
+class WorstCase:
+    """The most that a purchase can use: the tokens of a model call, or the core-seconds of a computation.
 
-    It holds dollars, tokens and core-seconds.
+    Args:
+        model: of a call; priced by the price table.
+        input_tokens: an upper bound of the prompt's tokens, those of a server-side compaction included.
+        output_tokens: the bound sent with the call.
+        core_seconds: of a computation, its time limit times its cores.
     """
 
-    request_id: str
-    usd: Decimal
-    tokens: int = 0
+    kind: Kind
+    model: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
     core_seconds: float = 0.0
+
+
+class Bill:
+    """The charge of one purchase under way; ``Ledger.metered`` opens and closes it.
+
+    Args:
+        ledger: of the campaign.
+        request_id: of its reservation.
+        researcher_id: pays for it; None for the campaign itself.
+        worst: its worst case.
+    """
+
+    def __init__(self, ledger: Ledger, request_id: str, researcher_id: str | None, worst: WorstCase) -> None:
+        self.request_id = request_id
+        self.researcher_id = researcher_id
+        self.worst = worst
+        self.reserved = False
+        """False if ``beside`` cancelled the reservation: then nothing may be bought."""
+        self.send_status = SendStatus()
+        """For the gateway: a call that was sent may be billed."""
+        self.used: CallBill | float | None = None
+        """What it used; None as long as that is unknown or nothing."""
+        self.started = 0.0
+        self.settled = False
+        self._ledger = ledger
+
+    @property
+    def usage(self) -> Usage:
+        """Return the tokens that are charged."""
+        return self.used.usage if isinstance(self.used, CallBill) else Usage()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Return the implausible figures of the service's report."""
+        return self.used.doubts if isinstance(self.used, CallBill) else ()
+
+    def use(self, used: CompleteReply | StreamInterrupted | float | None) -> None:
+        """Set what the purchase used.
+
+        Args:
+            used: a model's reply, whole or broken off; core-seconds; None for a call that may be billed without a
+                reply, which is charged at its worst case.
+        """
+        if isinstance(used, (float, int)):
+            self.used = used
+            return
+        worst = Usage(cache_write_1h_tokens=self.worst.input_tokens, output_tokens=self.worst.output_tokens)
+        if used is None:
+            bill = CallBill(worst, unknown=True)
+        elif isinstance(used, StreamInterrupted):
+            bill = used.reported.bill_partial(worst, asked=self.worst.model, model=used.model)
+        else:
+            bill = used.reported.bill(asked=self.worst.model, model=used.model, content=bool(used.content))
+        if used is not None:
+            bill = replace(bill, doubts=(*bill.doubts, *self._ledger.doubts(self.worst.model, bill.served)))
+        self.used = replace(bill, usage=bill.at_least(worst))
+
+    def settle_in(self, session: Session) -> Decimal:
+        """Settle what was used, in the caller's transaction; log each new doubt about it.
+
+        Returns:
+            Dollars billed.
+        """
+        assert self.used is not None, "nothing was used"
+        if isinstance(self.used, CallBill):
+            seconds = time.monotonic() - self.started
+            usd = self._ledger.settle_in(session, self.request_id, self.used, seconds)
+            self._ledger.log_doubts_in(session, self)
+        else:
+            usd = self._ledger.settle_compute_in(session, self.request_id, self.used)
+        on_commit(session, self._mark_settled)
+        return usd
+
+    def is_open_in(self, session: Session) -> bool:
+        """Return True if the reservation is neither settled nor released nor lost."""
+        return self._ledger.is_open_in(session, self.request_id)
+
+    def _mark_settled(self) -> None:
+        self.settled = True
 
 
 class Ledger:
@@ -87,6 +173,9 @@ class Ledger:
         """The open reservations of this ledger with their researchers; None if it is not a researcher's model call."""
         self._served: dict[str, ServedTerms] = {}
         """By model, the more expensive models and tiers that served some of its calls."""
+        self._under_way: Counter[tuple[Kind, str | None]] = Counter()
+        """Purchases between their reservation and their end, by kind and researcher."""
+        self._ended = anyio.Event()
         self._lock = threading.Lock()
 
     @property
@@ -106,7 +195,6 @@ class Ledger:
             The number of reservations that a former controller left open. Their cost is unknown, so they become "lost"
             and stay charged at their worst case.
         """
-
         lost, sums = await self._db.write(lambda session: recover_open_entries(session, self._campaign_id))
         with self._lock:
             self._sums = sums
@@ -138,59 +226,142 @@ class Ledger:
         """Return the parts of a call's service that have no known price."""
         return self._prices.doubts(model, served)
 
-    async def reserve_call(
+    @asynccontextmanager
+    async def metered(
         self,
+        worst: WorstCase,
         *,
         request_id: str,
         researcher_id: str | None,
-        model: str,
-        input_tokens: int,
-        max_output_tokens: int,
         beside: Callable[[Session], bool] | None = None,
-    ) -> Reservation | None:
-        """Reserve a model call's worst case.
+        wait: Callable[[LimitReached], Awaitable[None]] | None = None,
+        failed: Callable[[Session, BaseException], None] | None = None,
+    ) -> AsyncIterator[Bill]:
+        """Reserve a purchase's worst case; settle or release it at the end, however it ends.
+
+        A purchase that its user did not settle is settled here at what it used, if that is known. A model call that
+        broke off, or that was sent and got no reply, may be billed: it is settled at the most that it can have used.
+        Anything else is released. A purchase that cannot be booked stays reserved: see ``write_off``.
 
         Args:
-            request_id: unique; settles or releases the reservation later.
-            researcher_id: the caller; None for the campaign itself, such as its reviewer.
-            model: priced by the price table.
-            input_tokens: an upper bound of the prompt's tokens, those of a server-side compaction included.
-            max_output_tokens: the bound sent with the call.
+            worst: its worst case.
+            request_id: unique.
+            researcher_id: pays for it; None for the campaign itself, such as its reviewer.
             beside: called before the reservation, in the same transaction; it cancels the reservation by returning
-                False.
-
-        Returns:
-            The reservation; None when ``beside`` cancelled it: the rows that it wrote stay, and nothing is reserved.
+                False. The rows that it wrote stay, and the bill is not ``reserved``.
+            wait: awaited after a refusal, before the next try; it raises the refusal to give up.
+            failed: records an error that ended the purchase, in the transaction that settles or releases it.
 
         Raises:
             LimitReached: the worst case does not fit some limit.
             SpecError: the model has no price.
             Conflict: the request id was used before.
         """
-        tokens = input_tokens + max_output_tokens
-        served = self._served.get(model, ServedTerms())
-        worst = Charge(self._prices.worst_case(model, input_tokens, max_output_tokens, served), tokens, calls=1)
-        row = {"model": model, "reserved_tokens": tokens}
-        made = await self._reserve(request_id, researcher_id, MODEL, worst, row, beside)
-        return Reservation(request_id, worst.usd, tokens) if made else None
+        bill, key = Bill(self, request_id, researcher_id, worst), (worst.kind, researcher_id)
+        try:
+            while True:
+                self._under_way[key] += 1
+                try:
+                    bill.reserved = await self.reserve(worst, request_id, researcher_id, beside) is not None
+                    break
+                except LimitReached as refusal:
+                    self._under_way[key] -= 1
+                    if wait is None:
+                        raise
+                    await wait(refusal)
+                except BaseException:
+                    self._under_way[key] -= 1
+                    raise
+            bill.started = time.monotonic()
+            try:
+                yield bill
+            except Exception as error:
+                await self._close(bill, error, failed)
+                raise
+            except BaseException as error:
+                await best_effort(self._close(bill, error, failed), log_failure("a charge could not be recorded"))
+                raise
+            else:
+                await best_effort(self._close(bill, None, failed), log_failure("a charge could not be recorded"))
+            finally:
+                self._under_way[key] -= 1
+        finally:
+            self._ended.set()
+            self._ended = anyio.Event()
 
-    async def reserve_compute(
+    def under_way(self, kind: Kind, researcher_id: str | None = None) -> int:
+        """Return how many purchases of a kind are under way: one researcher's, or all."""
+        return sum(
+            count
+            for (which, whose), count in self._under_way.items()
+            if which == kind and researcher_id in (None, whose)
+        )
+
+    async def wait_for_end(self) -> None:
+        """Wait until a purchase ends."""
+        await self._ended.wait()
+
+    async def reserve(
         self,
-        *,
+        worst: WorstCase,
         request_id: str,
         researcher_id: str | None,
-        kind: Literal["compute", "scoring"],
-        core_seconds: float,
-    ) -> Reservation:
-        """Reserve a computation's worst case: its time limit times its cores.
+        beside: Callable[[Session], bool] | None = None,
+    ) -> Charge | None:
+        """Reserve a worst case; ``metered`` does so, and settles or releases it too.
+
+        Returns:
+            What is reserved; None when ``beside`` cancelled it: the rows that it wrote stay, and nothing is reserved.
 
         Raises:
-            LimitReached, Conflict: as for a call.
+            LimitReached, SpecError, Conflict: as in ``metered``.
         """
-        core_ms = to_milliseconds(core_seconds)
-        worst = Charge(self._compute_usd(core_ms), core_ms=core_ms)
-        await self._reserve(request_id, researcher_id, kind, worst, {"seconds": core_ms / 1000})
-        return Reservation(request_id, worst.usd, core_seconds=core_ms / 1000)
+        charge, columns = self._worst_charge(worst)
+        agent_seconds = await self._agent_seconds()
+        row = {
+            "request_id": request_id,
+            "campaign_id": self._campaign_id,
+            "researcher_id": researcher_id,
+            "kind": worst.kind,
+            "state": RESERVED,
+            "reserved_usd": charge.usd,
+            **columns,
+        }
+        with self._lock:
+            check_limits(self._limits, self._sums, researcher_id, agent_seconds, charge)
+            self._sums.add(researcher_id, charge)
+        written = False
+
+        def write(session: Session) -> bool:
+            def mark() -> None:
+                nonlocal written
+                written = True
+                with self._lock:
+                    self._open[request_id] = researcher_id if worst.kind == MODEL else None
+
+            if beside is not None and not beside(session):
+                return False
+            on_commit(session, mark)
+            insert_reservation(session, row)
+            return True
+
+        try:
+            made = await self._db.write(write)
+        except BaseException as error:
+            if written:  # cancelled while the row was being committed: no call will follow
+                with CancelScope(shield=True):  # one that stays is charged at its worst case: see write_off
+                    await best_effort(self.release(request_id), log_failure("a reservation could not be released"))
+            else:
+                with self._lock:
+                    self._sums.add(researcher_id, -charge)
+            if isinstance(error, IntegrityError):
+                raise Conflict(f"cannot reserve {request_id}: {error.orig}", "Use a fresh request id") from error
+            raise
+        if made:
+            return charge
+        with self._lock:
+            self._sums.add(researcher_id, -charge)
+        return None
 
     def settle_in(self, session: Session, request_id: str, used: Usage | CallBill, seconds: float) -> Decimal:
         """Settle a call: replace its worst case by its usage, in the caller's transaction.
@@ -239,7 +410,7 @@ class Ledger:
         def use(_: Row[Any]) -> dict[str, Any]:
             return {
                 "usd": self._compute_usd(to_milliseconds(core_seconds)),
-                **compute_columns(core_seconds),
+                "seconds": to_milliseconds(core_seconds) / 1000,
             }
 
         return self._end(session, request_id, SETTLED, use)
@@ -264,14 +435,9 @@ class Ledger:
 
         Raises LimitReached.
         """
-        await self._db.read(lambda session: self.check_submission_in(session, researcher_id, runs))
-
-    def check_submission_in(self, session: Session, researcher_id: str, runs: int = 0) -> None:
-        """Check a submission inside its own transaction, so that no other comes between.
-
-        Raises LimitReached.
-        """
-        check_submission_quota(session, self._campaign_id, researcher_id, self._limits, runs)
+        await self._db.read(
+            lambda session: check_submission_quota(session, self._campaign_id, researcher_id, self._limits, runs)
+        )
 
     async def limit_usages(self, researcher_id: str | None = None) -> list[LimitUsage]:
         """List the usage of each limit, the researcher's own included."""
@@ -284,59 +450,52 @@ class Ledger:
         with self._lock:
             return self._sums.campaign if researcher_id is None else self._sums.researchers[researcher_id]
 
-    async def _reserve(
-        self,
-        request_id: str,
-        researcher_id: str | None,
-        kind: str,
-        worst: Charge,
-        columns: Mapping[str, Any],
-        beside: Callable[[Session], bool] | None = None,
-    ) -> bool:
-        agent_seconds = await self._agent_seconds()
-        row = {
-            "request_id": request_id,
-            "campaign_id": self._campaign_id,
-            "researcher_id": researcher_id,
-            "kind": kind,
-            "state": RESERVED,
-            "reserved_usd": worst.usd,
-            **columns,
-        }
-        with self._lock:
-            check_limits(self._limits, self._sums, researcher_id, agent_seconds, worst)
-            self._sums.add(researcher_id, worst)
-        written = False
+    async def _close(
+        self, bill: Bill, error: BaseException | None, failed: Callable[[Session, BaseException], None] | None
+    ) -> None:
+        if bill.settled or not bill.reserved:
+            return
+        broken = error if isinstance(error, StreamInterrupted) else None
+        if bill.used is None and (broken is not None or bill.send_status.sent):
+            bill.use(broken)
 
-        def write(session: Session) -> bool:
-            def mark() -> None:
-                nonlocal written
-                written = True
-                with self._lock:
-                    self._open[request_id] = researcher_id if kind == MODEL else None
-
-            if beside is not None and not beside(session):
-                return False
-            on_commit(session, mark)
-            insert_reservation(session, row)
-            return True
-
-        try:
-            made = await self._db.write(write)
-        except BaseException as error:
-            if written:  # cancelled while the row was being committed: no call will follow
-                with CancelScope(shield=True):  # one that stays is charged at its worst case: see write_off
-                    await best_effort(self.release(request_id), log_failure("a reservation could not be released"))
+        def book(session: Session) -> None:
+            if state_of(session, self._campaign_id, bill.request_id) in (SETTLED, RELEASED):
+                return  # it was written, but the confirmation got lost
+            if bill.used is None:
+                self._end(session, bill.request_id, RELEASED, lambda _: {})
             else:
-                with self._lock:
-                    self._sums.add(researcher_id, -worst)
-            if isinstance(error, IntegrityError):
-                raise Conflict(f"cannot reserve {request_id}: {error.orig}", "Use a fresh request id") from error
-            raise
-        if not made:
-            with self._lock:
-                self._sums.add(researcher_id, -worst)
-        return made
+                bill.settle_in(session)
+            if failed is not None and error is not None:
+                failed(session, error)
+
+        with CancelScope(shield=True):
+            await self._db.write(book)
+
+    def log_doubts_in(self, session: Session, bill: Bill) -> None:
+        """Log the doubts about a bill, once for each cause and researcher."""
+        if not bill.doubts:
+            return
+        logged = read_events(
+            session, self._campaign_id, limit=_MOST_CAUSES, researcher_id=bill.researcher_id, kinds=("usage_doubted",)
+        )
+        known = {
+            each.event.cause
+            for each in logged
+            if isinstance(each.event, UsageDoubted) and each.researcher_id == bill.researcher_id
+        }
+        causes = [cause for cause in bill.doubts if cause not in known]
+        events = [UsageDoubted(request_id=bill.request_id, cause=cause) for cause in causes]
+        append_events(session, self._campaign_id, events, bill.researcher_id)
+
+    def _worst_charge(self, worst: WorstCase) -> tuple[Charge, dict[str, Any]]:
+        if worst.kind == MODEL:
+            tokens = worst.input_tokens + worst.output_tokens
+            served = self._served.get(worst.model, ServedTerms())
+            usd = self._prices.worst_case(worst.model, worst.input_tokens, worst.output_tokens, served)
+            return Charge(usd, tokens, calls=1), {"model": worst.model, "reserved_tokens": tokens}
+        core_ms = to_milliseconds(worst.core_seconds)
+        return Charge(self._compute_usd(core_ms), core_ms=core_ms), {"seconds": core_ms / 1000}
 
     def _end(self, session: Session, request_id: str, state: str, use: UsedColumns) -> Decimal:
         entry, change = close_entry(session, self._campaign_id, request_id, state, use)
@@ -356,133 +515,6 @@ class Ledger:
     async def _agent_seconds(self) -> float:
         if self._limits.usd_per_agent_hour is None:
             return 0.0
-        return await self._db.read(lambda session: total_agent_seconds(session, self._campaign_id))
-
-
-_KINDS = ("usage_doubted",)
-_MOST_CAUSES = 1000
-
-
-def bill_for_reply(ledger: Ledger, request: ModelRequest, reply: CompleteReply) -> CallBill:
-    """Return the charge of a complete reply."""
-    bill = reply.reported.bill(asked=request.model, model=reply.model, content=bool(reply.content))
-    return _with_price_doubts(ledger, request, bill)
-
-
-def bill_for_partial_reply(ledger: Ledger, request: ModelRequest, broken: StreamInterrupted, worst: Usage) -> CallBill:
-    """Return the charge of a reply that broke off.
-
-    Args:
-        worst: the most that it can have used.
-    """
-    bill = broken.reported.bill_partial(worst, asked=request.model, model=broken.model)
-    return _with_price_doubts(ledger, request, replace(bill, usage=bill.at_least(worst)))
-
-
-def doubt_events(
-    session: Session, campaign_id: str, researcher_id: str | None, request_id: str, bill: CallBill
-) -> list[UsageDoubted]:
-    """Build the events for doubtful bills, once for each cause and researcher."""
-    if not bill.doubts:
-        return []
-    told = {
-        logged.event.cause
-        for logged in read_events(session, campaign_id, limit=_MOST_CAUSES, researcher_id=researcher_id, kinds=_KINDS)
-        if isinstance(logged.event, UsageDoubted) and logged.researcher_id == researcher_id
-    }
-    return [UsageDoubted(request_id=request_id, cause=cause) for cause in bill.doubts if cause not in told]
-
-
-def _with_price_doubts(ledger: Ledger, request: ModelRequest, bill: CallBill) -> CallBill:
-    return replace(bill, doubts=(*bill.doubts, *ledger.doubts(request.model, bill.served)))
-
-
-UsedColumns = Callable[[Row[Any]], Mapping[str, Any]]
-"""From a reservation's row to the columns of its usage."""
-
-# Core statements: two rows a turn through the unit of work cost more than the rest of the transaction.
-_TABLE = cast(Table, LedgerEntry.__table__)
-_INSERT = _TABLE.insert()
-_UPDATE = _TABLE.update().where(_TABLE.c.request_id == bindparam("ended"))
-_SELECT = (
-    select(*_TABLE.c)
-    .where(_TABLE.c.request_id == bindparam("request"), _TABLE.c.campaign_id == bindparam("campaign"))
-    .with_for_update()
-)
-
-
-def insert_reservation(session: Session, row: Mapping[str, Any]) -> None:
-    """Insert a reservation. Raises IntegrityError if its request id was used before."""
-    session.flush()
-    session.connection().execute(_INSERT, row)
-
-
-def state_of(session: Session, campaign_id: str, request_id: str) -> str | None:
-    """Return the state of a reservation; None if there is none."""
-    query = select(LedgerEntry.state).where(
-        LedgerEntry.request_id == request_id, LedgerEntry.campaign_id == campaign_id
-    )
-    return session.scalar(query)
-
-
-def recover_open_entries(session: Session, campaign_id: str) -> tuple[int, ChargeSums]:
-    """Mark open reservations as lost; returns their number and all sums.
-
-    They are charged at their worst case.
-    """
-    orphans = session.scalars(
-        select(LedgerEntry).where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state == RESERVED)
-    ).all()
-    for orphan in orphans:
-        orphan.state, orphan.usd, orphan.settled_at = LOST, orphan.reserved_usd, now()
-    session.flush()
-    return len(orphans), sum_charges(session, campaign_id)
-
-
-def close_entry(
-    session: Session, campaign_id: str, request_id: str, state: str, use: UsedColumns
-) -> tuple[Any, Charge]:
-    """Settle or release a reservation.
-
-    Returns:
-        The row after that, and the change of its charge: nothing when it was settled before or is in
-        ``state`` already.
-
-    Raises:
-        NotFound: the campaign has no such reservation.
-    """
-    session.flush()
-    connection = session.connection()
-    row = connection.execute(_SELECT, {"request": request_id, "campaign": campaign_id}).one_or_none()
-    if row is None:
-        raise NotFound(f"no reservation {request_id} in campaign {campaign_id}")
-    if row.state in (SETTLED, state):
-        return row, Charge()
-    changed = {**use(row), "state": state, "settled_at": now()}
-    connection.execute(_UPDATE, {**changed, "ended": request_id})
-    entry = SimpleNamespace(**{**row._mapping, **changed})
-    return entry, entry_charge(entry) - entry_charge(row)
-
-
-def call_columns(usage: Usage, seconds: float) -> dict[str, Any]:
-    """Return the columns of a call's usage."""
-    return {
-        "input_tokens": usage.input_tokens,
-        "cache_write_5m_tokens": usage.cache_write_5m_tokens,
-        "cache_write_1h_tokens": usage.cache_write_1h_tokens,
-        "cache_read_tokens": usage.cache_read_tokens,
-        "output_tokens": usage.output_tokens,
-        "server_tool_uses": usage.server_tool_uses,
-        "seconds": seconds,
-    }
-
-
-def compute_columns(core_seconds: float) -> dict[str, Any]:
-    """Return the columns of a computation's usage."""
-    return {"seconds": to_milliseconds(core_seconds) / 1000}
-
-
-def total_agent_seconds(session: Session, campaign_id: str) -> float:
-    """Return the seconds worked by all researchers of a campaign together."""
-    worked = session.scalar(select(func.sum(Researcher.active_seconds)).where(Researcher.campaign_id == campaign_id))
-    return float(worked or 0.0)
+        query = select(func.sum(Researcher.active_seconds)).where(Researcher.campaign_id == self._campaign_id)
+        worked: float | None = await self._db.read(lambda session: session.scalar(query))
+        return worked or 0.0

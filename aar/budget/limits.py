@@ -1,15 +1,10 @@
-"""The limits that a spec can set, the charges that count against them, and the checks.
+"""The limits that a spec can set, and the checks of them.
 
 An absent limit does not bind. All of them nest.
-
-An entry's charge depends on its state alone: a reservation and a lost call count at their worst case, a settled one at
-what it used, a released one not at all. The sums in memory are therefore always the sums of the table's rows.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from aar.budget.ledger_entries import Charge, ChargeSums
 from aar.errors import LimitBreach, LimitReached
-from aar.store.models import LedgerEntry, Researcher, Submission
+from aar.store.models import Researcher, Submission
 
 _MOST_WHOLE, _MOST = 2**63 - 1, 10**9
 """The largest whole number, as tables hold it, and the largest of any other kind."""
@@ -90,118 +86,6 @@ class Limits(PlainNumbers):
     """Price of compute; 0 where the machine is already paid for."""
     researcher: ResearcherLimits = ResearcherLimits()
     """Limits of each researcher."""
-
-
-MODEL, COMPUTE, SCORING = "model", "compute", "scoring"
-RESERVED, SETTLED, RELEASED, LOST = "reserved", "settled", "released", "lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """An amount that counts against limits: dollars, tokens, model calls, core-milliseconds."""
-
-    usd: Decimal = Decimal(0)
-    tokens: int = 0
-    calls: int = 0
-    core_ms: int = 0
-
-    def __add__(self, other: Charge) -> Charge:
-        return Charge(
-            self.usd + other.usd,
-            self.tokens + other.tokens,
-            self.calls + other.calls,
-            self.core_ms + other.core_ms,
-        )
-
-    def __neg__(self) -> Charge:
-        return Charge(-self.usd, -self.tokens, -self.calls, -self.core_ms)
-
-    def __sub__(self, other: Charge) -> Charge:
-        return self + -other
-
-
-class ChargeSums:
-    """Sums of charges by campaign and researcher; the ledger does the locking."""
-
-    def __init__(self) -> None:
-        self.campaign = Charge()
-        self.researchers: defaultdict[str, Charge] = defaultdict(Charge)
-
-    def add(self, researcher_id: str | None, charge: Charge) -> None:
-        """Add a charge; a negated one is taken back."""
-        self.campaign += charge
-        if researcher_id is not None:
-            self.researchers[researcher_id] += charge
-
-
-def to_milliseconds(core_seconds: float) -> int:
-    """Convert core-seconds to whole milliseconds, rounded up, so that sums are exact."""
-    return math.ceil(round(core_seconds * 1000, 6))
-
-
-def entry_charge(entry: Any) -> Charge:
-    """Return the charge of one row with the columns of ``LedgerEntry``."""
-    if entry.state == RELEASED:
-        return Charge()
-    used = entry.state == SETTLED
-    on_cores = entry.kind != MODEL
-    return Charge(
-        usd=entry.usd if used else entry.reserved_usd,
-        tokens=entry_tokens(entry) if used else entry.reserved_tokens,
-        calls=0 if on_cores else 1,
-        core_ms=to_milliseconds(entry.seconds) if on_cores else 0,
-    )
-
-
-def entry_tokens(entry: Any) -> int:
-    """Return the tokens of all kinds that a settled row used."""
-    return int(
-        entry.input_tokens
-        + entry.cache_write_5m_tokens
-        + entry.cache_write_1h_tokens
-        + entry.cache_read_tokens
-        + entry.output_tokens
-    )
-
-
-def sum_charges(session: Session, campaign_id: str) -> ChargeSums:
-    """Sum the charges of a campaign's rows in the database."""
-    used_tokens = (
-        LedgerEntry.input_tokens
-        + LedgerEntry.cache_write_5m_tokens
-        + LedgerEntry.cache_write_1h_tokens
-        + LedgerEntry.cache_read_tokens
-        + LedgerEntry.output_tokens
-    )
-    rows = session.execute(
-        select(
-            LedgerEntry.researcher_id,
-            LedgerEntry.state,
-            LedgerEntry.kind,
-            func.sum(LedgerEntry.usd),
-            func.sum(LedgerEntry.reserved_usd),
-            func.sum(used_tokens),
-            func.sum(LedgerEntry.reserved_tokens),
-            func.count(),
-            func.sum(func.round(LedgerEntry.seconds * 1000)),
-        )
-        .where(LedgerEntry.campaign_id == campaign_id, LedgerEntry.state != RELEASED)
-        .group_by(LedgerEntry.researcher_id, LedgerEntry.state, LedgerEntry.kind)
-    )
-    sums = ChargeSums()
-    for researcher_id, state, kind, usd, reserved_usd, tokens, reserved_tokens, count, core_ms in rows:
-        used = state == SETTLED
-        on_cores = kind != MODEL
-        sums.add(
-            researcher_id,
-            Charge(
-                usd=usd if used else reserved_usd,
-                tokens=int(tokens if used else reserved_tokens),
-                calls=0 if on_cores else count,
-                core_ms=int(core_ms) if on_cores else 0,
-            ),
-        )
-    return sums
 
 
 CAMPAIGN = "campaign"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Row, and_, func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.limits import LOST, MODEL, RESERVED, SETTLED
+from aar.budget.ledger_entries import LOST, MODEL, RESERVED, SETTLED
 from aar.llm.usage import Usage
 from aar.store.database import get_cached, put_cached
 from aar.store.models import LedgerEntry, Researcher

@@ -14,7 +14,8 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.budget.limits import LOST, SETTLED, Limits
+from aar.budget.ledger_entries import LOST, SETTLED
+from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
 from aar.campaign.running_time import read_seconds_run
 from aar.campaign.spec import CampaignSpec

@@ -134,15 +134,15 @@ async def _whole_error(reply: aiohttp.ClientResponse) -> httpx2.Response:
 class _Outgoing(io.BytesIO):
     """A request's body that records whether any of it was taken to be sent."""
 
-    def __init__(self, data: bytes, flight: SendStatus | None) -> None:
+    def __init__(self, data: bytes, status: SendStatus | None) -> None:
         super().__init__(data)
         self.begun = False
-        self._flight = flight
+        self._status = status
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.begun = True
-        if self._flight is not None:
-            self._flight.sent = True
+        if self._status is not None:
+            self._status.sent = True
         return super().read(size)
 
 

@@ -96,7 +96,7 @@ class Gateway:
         *,
         interruptible: InterruptibleCall = _await_uninterrupted,
         progress: ProgressCallback | None = None,
-        flight: SendStatus | None = None,
+        status: SendStatus | None = None,
         waiting: OnWait = ignore_wait,
     ) -> CompleteReply:
         """Make one call, with as many unbilled attempts as it takes.
@@ -105,7 +105,7 @@ class Gateway:
             request: the call.
             interruptible: awaits a slot, and the pauses between attempts.
             progress: receives the reply's blocks as they begin.
-            flight: updated: whether the call may be billed if it is cut off now.
+            status: updated: whether the call may be billed if it is cut off now.
             waiting: receives waits for the service.
 
         Raises:
@@ -118,7 +118,7 @@ class Gateway:
             ModelUnavailable: the deadline passed; nothing was billed.
             GatewayError: the service refused the request itself.
         """
-        flight = flight or SendStatus()
+        status = status or SendStatus()
         started, paused = time.monotonic(), self.pacer.paused_seconds
         notice = WaitNotice(waiting, lambda: self.pacer.blocked_seconds)
         attempt = 0
@@ -130,9 +130,9 @@ class Gateway:
             try:
                 await notice.ends(attempt)
                 attempt += 1
-                message = await self._attempt(request, progress, flight)
+                message = await self._attempt(request, progress, status)
             except RejectedAttempt as refused:
-                flight.sent = False
+                status.sent = False
                 wait = self._record_rejection(refused, entered, attempt, self._elapsed(started, paused))
                 if wait is None:
                     raise refused.error from refused.__cause__
@@ -223,7 +223,7 @@ class Gateway:
         return wait
 
     async def _attempt(
-        self, request: ModelRequest, progress: ProgressCallback | None, flight: SendStatus
+        self, request: ModelRequest, progress: ProgressCallback | None, status: SendStatus
     ) -> CompleteReply:
         import anthropic
         import httpx2
@@ -237,7 +237,7 @@ class Gateway:
         def broken(said: str) -> StreamInterrupted:
             return StreamInterrupted(self._bounded(said), assembly.partial_usage, assembly.model)
 
-        SEND_STATUS.set(flight)
+        SEND_STATUS.set(status)
         try:
             async with await self._posted(client, request, given) as stream:
                 receiver = ResponseReader(assembly, self._timeout, self._bounded, progress)

@@ -61,7 +61,7 @@ class SendStatus:
     sent: bool = False
 
 
-SEND_STATUS: ContextVar[SendStatus | None] = ContextVar("flight", default=None)
+SEND_STATUS: ContextVar[SendStatus | None] = ContextVar("send_status", default=None)
 """The call of the current request; the transport marks it as sent."""
 
 

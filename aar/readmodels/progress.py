@@ -12,7 +12,7 @@ from typing import Literal
 from sqlalchemy import BigInteger, ColumnElement, select, type_coerce
 from sqlalchemy.orm import Session
 
-from aar.budget.limits import RELEASED, RESERVED
+from aar.budget.ledger_entries import RELEASED, RESERVED
 from aar.budget.totals import read_in_parts
 from aar.campaign.running_time import RunningTime, read_running_time
 from aar.events import DiversityMeasured

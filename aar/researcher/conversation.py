@@ -292,7 +292,7 @@ class ConversationLog:
     def __init__(self, db: Database, campaign_id: str, researcher_id: str, conversation: Conversation) -> None:
         self.conversation = conversation
         self.encoder = MessageEncoder()
-        self.rhythm = CacheTtlPolicy()
+        self.cache_ttl = CacheTtlPolicy()
         self.news_seen = conversation.news_cursor
         """The last event whose news are known; ahead of the log's own cursor while there are none."""
         self.announced: set[str] = set()

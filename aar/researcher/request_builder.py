@@ -61,7 +61,7 @@ def choose_cache_lifetime(ctx: ResearcherContext, journal: ConversationLog) -> C
         return ctx.options.cache
     talk = journal.conversation
     new = talk.prompt_tokens // max(talk.turns, 1)
-    return journal.rhythm.choose_lifetime(talk.prompt_tokens, new)
+    return journal.cache_ttl.choose_lifetime(talk.prompt_tokens, new)
 
 
 def worst_case_tokens(

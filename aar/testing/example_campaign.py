@@ -18,7 +18,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from aar.auth.tokens import issue_token
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.limits import Limits
 from aar.events import (
     CampaignStarted,
@@ -153,19 +153,11 @@ async def _spend(db: Database, team: list[str]) -> None:
     await ledger.load()
     for researcher_id in team:
         request = f"{researcher_id}-example"
-        await ledger.reserve_call(
-            request_id=request,
-            researcher_id=researcher_id,
-            model="claude-sonnet-5-5",
-            input_tokens=40_000,
-            max_output_tokens=8_000,
-        )
+        await ledger.reserve(WorstCase("model", "claude-sonnet-5-5", 40_000, 8_000), request, researcher_id)
         used = Usage(input_tokens=9_000, cache_read_tokens=31_000, output_tokens=4_200)
         with db.writing() as session:
             ledger.settle_in(session, request, used, 21.0)
-        await ledger.reserve_compute(
-            request_id=f"{request}-cpu", researcher_id=researcher_id, kind="scoring", core_seconds=4000
-        )
+        await ledger.reserve(WorstCase("scoring", core_seconds=4000), f"{request}-cpu", researcher_id)
         with db.writing() as session:
             ledger.settle_compute_in(session, f"{request}-cpu", 2400.0)
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from aar.budget.limits import RESERVED, SETTLED, Limits, entry_charge
+from aar.budget.ledger_entries import RESERVED, SETTLED, entry_charge
+from aar.budget.limits import Limits
 from aar.events import ContextReset, ModelCalled, ModelCallFailed, TurnReceived
 from aar.llm.price_book import REGIONAL_SURCHARGE, PriceBook
 from aar.researcher.context import ResearcherOutcome

@@ -5,8 +5,9 @@ import anyio
 import pytest
 from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Ledger
-from aar.budget.limits import Charge, Limits, ResearcherLimits, sum_charges
+from aar.budget.ledger import Ledger, WorstCase
+from aar.budget.ledger_entries import Charge, sum_charges
+from aar.budget.limits import Limits, ResearcherLimits, check_submission_quota
 from aar.budget.totals import read_totals
 from aar.errors import Conflict, LimitReached, NotFound, SpecError
 from aar.llm.usage import Usage
@@ -20,9 +21,7 @@ Opener = Callable[..., Ledger]
 
 
 async def _reserve(ledger: Ledger, request_id: str, tokens: int = 10, who: str = ONE) -> None:
-    await ledger.reserve_call(
-        request_id=request_id, researcher_id=who, model="dear", input_tokens=tokens, max_output_tokens=0
-    )
+    await ledger.reserve(WorstCase("model", "dear", tokens, 0), request_id, who)
 
 
 async def _settle(ledger: Ledger, db: Database, request_id: str, tokens: int) -> Decimal:
@@ -106,12 +105,12 @@ async def test_the_rate_grows_with_hours_worked(open_ledger: Opener, db: Databas
 
 async def test_compute_is_priced_by_the_hour_and_bounded(open_ledger: Opener, db: Database) -> None:
     ledger = open_ledger(Limits(usd=Decimal(3), core_hours=2, usd_per_core_hour=Decimal("1.20")))
-    reserved = await ledger.reserve_compute(request_id="a", researcher_id=ONE, kind="compute", core_seconds=3600)
+    reserved = await ledger.reserve(WorstCase("compute", core_seconds=3600), "a", ONE)
     assert reserved.usd == Decimal("1.2")
     with pytest.raises(LimitReached, match="core_hours"):
-        await ledger.reserve_compute(request_id="b", researcher_id=None, kind="scoring", core_seconds=3601)
+        await ledger.reserve(WorstCase("scoring", core_seconds=3601), "b", None)
     assert await db.write(lambda session: ledger.settle_compute_in(session, "a", 30.0004)) == Decimal("0.010000334")
-    await ledger.reserve_compute(request_id="c", researcher_id=None, kind="scoring", core_seconds=7100)
+    await ledger.reserve(WorstCase("scoring", core_seconds=7100), "c", None)
     await _same_as_table(ledger, db)
     spent = await db.read(lambda session: read_totals(session, "abc234"))
     assert spent.campaign.compute_usd == spent.campaign.usd == Decimal("0.010000334")
@@ -175,7 +174,7 @@ async def test_open_reservations_of_a_crash_are_charged_at_their_worst_case(open
     await _reserve(before, "open", 50)
     await _reserve(before, "released", 70)
     await before.release("released")
-    await before.reserve_compute(request_id="job", researcher_id=TWO, kind="compute", core_seconds=12.5)
+    await before.reserve(WorstCase("compute", core_seconds=12.5), "job", TWO)
 
     after = open_ledger()
     assert await after.load() == 2
@@ -223,9 +222,7 @@ async def test_limits_can_be_changed_while_running(open_ledger: Opener) -> None:
 async def test_a_model_without_a_price_is_refused_before_anything_is_reserved(open_ledger: Opener) -> None:
     ledger = open_ledger()
     with pytest.raises(SpecError):
-        await ledger.reserve_call(
-            request_id="a", researcher_id=ONE, model="nobody", input_tokens=1, max_output_tokens=1
-        )
+        await ledger.reserve(WorstCase("model", "nobody", 1, 1), "a", ONE)
     assert ledger.committed() == Charge()
 
 
@@ -234,7 +231,7 @@ async def test_submissions_are_counted(open_ledger: Opener, db: Database) -> Non
 
     def hand_in(number: int, who: str) -> None:
         with db.writing() as session:
-            ledger.check_submission_in(session, who)
+            check_submission_quota(session, "abc234", who, ledger.limits)
             session.add(
                 Submission(
                     campaign_id="abc234",
@@ -282,10 +279,10 @@ async def test_a_reservation_called_off_leaves_what_was_written_beside_it(open_l
         session.get_one(Researcher, ONE).doing = "reads the news"
         return False
 
-    given = {"request_id": "a", "researcher_id": ONE, "model": "dear", "input_tokens": 60, "max_output_tokens": 0}
-    assert await ledger.reserve_call(**given, beside=change) is None
+    worst = WorstCase("model", "dear", 60)
+    assert await ledger.reserve(worst, "a", ONE, change) is None
     assert ledger.committed() == Charge()
     await _same_as_table(ledger, db)
     assert await db.read(lambda session: session.get_one(Researcher, ONE).doing) == "reads the news"
-    assert await ledger.reserve_call(**given, beside=lambda _: True) is not None
+    assert await ledger.reserve(worst, "a", ONE, lambda _: True) is not None
     assert ledger.committed() == Charge(Decimal(60), 60, 1)

@@ -11,8 +11,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Ledger
-from aar.budget.limits import Limits, ResearcherLimits, sum_charges
+from aar.budget.ledger import Ledger, WorstCase
+from aar.budget.ledger_entries import sum_charges
+from aar.budget.limits import Limits, ResearcherLimits
 from aar.errors import LimitReached
 from aar.llm.price_book import ModelPrice, PriceBook
 from aar.llm.usage import Usage
@@ -71,9 +72,7 @@ class _Team:
 
     async def _call(self, ledger: Ledger, who: str, request_id: str, dice: random.Random) -> None:
         prompt, output = dice.randrange(4000), dice.randrange(2000)
-        await ledger.reserve_call(
-            request_id=request_id, researcher_id=who, model="odd", input_tokens=prompt, max_output_tokens=output
-        )
+        await ledger.reserve(WorstCase("model", "odd", prompt, output), request_id, who)
         await anyio.lowlevel.checkpoint()
         match dice.randrange(6):
             case 0:
@@ -93,7 +92,7 @@ class _Team:
 
     async def _compute(self, ledger: Ledger, who: str, request_id: str, dice: random.Random) -> None:
         most = dice.random() * 4
-        await ledger.reserve_compute(request_id=request_id, researcher_id=who, kind="compute", core_seconds=most)
+        await ledger.reserve(WorstCase("compute", core_seconds=most), request_id, who)
         await self.db.write(lambda session: ledger.settle_compute_in(session, request_id, most * dice.random()))
 
     def _within(self, ledger: Ledger) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.limits import Limits
 from aar.errors import LimitReached
 from aar.llm import usage as reading
@@ -211,9 +211,7 @@ async def test_whatever_is_reported_no_limit_is_overshot_and_no_bill_is_below_wh
         if not honest and start["input_tokens"] == prompt // 2:
             end["input_tokens"] = prompt
         try:
-            await ledger.reserve_call(
-                request_id=f"q{number}", researcher_id=None, model=MODEL, input_tokens=4000, max_output_tokens=900
-            )
+            await ledger.reserve(WorstCase("model", MODEL, 4000, 900), f"q{number}", None)
         except LimitReached:
             break
         before = ledger.committed().usd

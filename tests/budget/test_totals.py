@@ -12,7 +12,7 @@ from sqlalchemy import event, select
 from sqlalchemy.orm import Session
 
 from aar.budget import totals
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.limits import Limits
 from aar.budget.totals import CampaignTotals, read_totals
 from aar.llm.price_book import PriceBook
@@ -32,9 +32,7 @@ Opening = Callable[..., Ledger]
 
 
 async def call(ledger: Ledger, db: Database, name: str, tokens: int) -> None:
-    await ledger.reserve_call(
-        request_id=name, researcher_id=ONE, model="dear", input_tokens=tokens, max_output_tokens=0
-    )
+    await ledger.reserve(WorstCase("model", "dear", tokens, 0), name, ONE)
     if name != "open":
         await settle(ledger, db, name, tokens)
 
@@ -138,7 +136,7 @@ async def test_a_call_settled_between_two_looks_is_in_one_of_them(
         add_campaign(session, CAMPAIGN)
     ledger = Ledger(db, CAMPAIGN, Limits(usd=None), PriceBook({"dear": DOLLAR_A_TOKEN}))
     await ledger.load()
-    await ledger.reserve_call(request_id="a", researcher_id=None, model="dear", input_tokens=5, max_output_tokens=0)
+    await ledger.reserve(WorstCase("model", "dear", 5, 0), "a", None)
     settling = False
 
     def settle_first(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.limits import Limits
 from aar.errors import DatabaseError, SetupError
 from aar.llm.price_book import ModelPrice, PriceBook
@@ -247,12 +247,10 @@ async def test_what_is_left_open_at_the_end_is_charged_as_after_a_crash(house: H
     ledger = house.ledger()
     await ledger.load()
     for name in ("a", "b"):
-        await ledger.reserve_call(
-            request_id=name, researcher_id=None, model="m", input_tokens=100, max_output_tokens=10
-        )
+        await ledger.reserve(WorstCase("model", "m", 100, 10), name, None)
     await ledger.release("b")
     other = house.ledger()
-    await other.reserve_call(request_id="c", researcher_id=None, model="m", input_tokens=100, max_output_tokens=10)
+    await other.reserve(WorstCase("model", "m", 100, 10), "c", None)
     before = ledger.committed()
     assert (await ledger.write_off(), await ledger.write_off()) == (1, 0)
     assert ledger.committed() == before

@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 from sqlalchemy.orm import Session
 
+from aar.budget.ledger import WorstCase
 from aar.errors import LimitReached
 from aar.events import AnyEvent, ToolFinished, TurnReceived
 from aar.researcher.conversation import open_conversation_log
@@ -205,13 +206,11 @@ async def test_a_limit_met_leaves_the_held_for_the_flush(house: House) -> None:
     journal = await open_conversation_log(house.db, CAMPAIGN, R1)
     journal.buffer(finished(1))
     with pytest.raises(LimitReached):
-        await ctx.ledger.reserve_call(
-            request_id="a",
-            researcher_id=R1,
-            model="m",
-            input_tokens=10,
-            max_output_tokens=10,
-            beside=lambda session: bool(journal.append_with_buffered(session)) or True,
+        await ctx.ledger.reserve(
+            WorstCase("model", "m", 10, 10),
+            "a",
+            R1,
+            lambda session: bool(journal.append_with_buffered(session)) or True,
         )
     assert logged(house.db) == []
     await journal.flush()

@@ -297,7 +297,7 @@ async def test_a_status_that_refuses_is_free_whatever_comes_with_it(how: str) ->
     async with serving(serve) as url:
         gateway = Gateway(url, SecretStr(KEY), policy=RetryPolicy(deadline=0.01, first=0.1))
         with anyio.fail_after(10), pytest.raises(ModelUnavailable) as caught:
-            await gateway.complete(request(), flight=flight)
+            await gateway.complete(request(), status=flight)
         await gateway.close()
     assert not isinstance(caught.value, StreamInterrupted)
     assert not flight.sent
@@ -367,16 +367,16 @@ async def test_what_was_never_sent_is_known(house: House) -> None:
     flight = SendStatus()
     nobody = Gateway("http://127.0.0.1:1", policy=RetryPolicy(deadline=0.05, first=0.01))
     with pytest.raises(ModelUnavailable):
-        await nobody.complete(request(), flight=flight)
+        await nobody.complete(request(), status=flight)
     await nobody.close()
     assert not flight.sent
     house.server.script = lambda _: Refusal(529)
     with pytest.raises(ModelUnavailable):
-        await house.gateway(0.05, 5).complete(request(), flight=flight)
+        await house.gateway(0.05, 5).complete(request(), status=flight)
     assert not flight.sent
     house.server.script = lambda _: Turn([say("half")], breaks_after=2, breaking="silence")
     with anyio.move_on_after(0.3):
-        await house.gateway(5, 5).complete(request(), flight=flight)
+        await house.gateway(5, 5).complete(request(), status=flight)
     assert flight.sent
 
 

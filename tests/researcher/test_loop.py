@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from sqlalchemy.orm import Session
 
+from aar.budget.ledger import WorstCase
 from aar.budget.totals import read_totals
 from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
@@ -462,9 +463,7 @@ async def test_the_key_is_written_nowhere(house: House) -> None:
 async def test_what_others_reserved_and_do_not_use_is_waited_for(house: House) -> None:
     ledger = house.ledger(usd="0.40")
     ctx = await house.context(ledger=ledger)
-    await ledger.reserve_call(
-        request_id="other", researcher_id=f"{CAMPAIGN}-r2", model="m", input_tokens=40_000, max_output_tokens=1000
-    )
+    await ledger.reserve(WorstCase("model", "m", 40_000, 1000), "other", f"{CAMPAIGN}-r2")
     house.server.by_turn(FINISH)
     life = asyncio.create_task(run_researcher(ctx))
     await asyncio.sleep(0.2)

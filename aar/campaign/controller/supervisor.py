@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.campaign.controller.runtime import CampaignRuntime
 from aar.campaign.controller.service_restarts import HEALTHY_SECONDS, MAX_FAILING_SECONDS, RestartBackoff, retry_write
 from aar.campaign.directions import Direction
@@ -155,7 +155,7 @@ class ResearcherSupervisor:
         work: asyncio.Future[ResearcherOutcome] = asyncio.ensure_future(self._work(keeper))
         tasks: list[asyncio.Future[Any]] = [work]
         if limits.usd_per_core_hour or limits.core_hours is not None:
-            metering = meter_compute(self._workshop.ledger, plan.database, self._view.id, plan.spec.sandbox.cpus)
+            metering = meter_compute(self._workshop.ledger, self._view.id, plan.spec.sandbox.cpus)
             tasks.append(asyncio.ensure_future(metering))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -397,7 +397,7 @@ class SandboxProvider:
         await self._database.write(write)
 
 
-async def meter_compute(ledger: Ledger, database: Database, researcher_id: str, cpus: float) -> None:
+async def meter_compute(ledger: Ledger, researcher_id: str, cpus: float) -> None:
     """Reserve and settle core-seconds, one slice after another, until cancelled.
 
     Args:
@@ -406,19 +406,12 @@ async def meter_compute(ledger: Ledger, database: Database, researcher_id: str, 
     Raises:
         LimitReached: the next slice does not fit a limit.
     """
+    worst = WorstCase("compute", core_seconds=_SLICE_SECONDS * cpus)
     while True:
         request_id = f"compute-{uuid.uuid4().hex}"
-        await ledger.reserve_compute(
-            request_id=request_id, researcher_id=researcher_id, kind="compute", core_seconds=_SLICE_SECONDS * cpus
-        )
-        started = time.monotonic()
-        try:
-            await asyncio.sleep(_SLICE_SECONDS)
-        finally:
-            used = min(time.monotonic() - started, _SLICE_SECONDS) * cpus
-
-            def settle(session: Session, request_id: str = request_id, used: float = used) -> None:
-                ledger.settle_compute_in(session, request_id, used)
-
-            # An unsettled slice is charged completely: see Ledger.write_off.
-            await best_effort(database.write(settle), log_failure("could not record the use of a sandbox"))
+        async with ledger.metered(worst, request_id=request_id, researcher_id=researcher_id) as bill:
+            started = time.monotonic()
+            try:
+                await asyncio.sleep(_SLICE_SECONDS)
+            finally:
+                bill.use(min(time.monotonic() - started, _SLICE_SECONDS) * cpus)

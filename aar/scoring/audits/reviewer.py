@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import stat
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,23 +19,18 @@ from typing import Annotated, Any, Final, Literal
 import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Ledger, bill_for_partial_reply, bill_for_reply, doubt_events
-from aar.concurrency import best_effort, log_failure
-from aar.errors import AarError, DatabaseError, GatewayError, LimitReached, SetupError, UsageError
-from aar.llm.api_errors import StreamInterrupted
+from aar.budget.ledger import Ledger, WorstCase
+from aar.errors import DatabaseError, GatewayError, LimitReached, SetupError, UsageError
 from aar.llm.content import TRUNCATED_STOP_REASONS
 from aar.llm.gateway import Gateway
-from aar.llm.request import FIXED_TOKENS, ModelRequest, SendStatus, token_upper_bound
+from aar.llm.request import FIXED_TOKENS, ModelRequest, token_upper_bound
 from aar.llm.response import CompleteReply
-from aar.llm.usage import CallBill, Usage
 from aar.problems.protocol import Problem
 from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict
 from aar.scoring.method_manifest import ENTRY_POINT, MANIFEST_FILE
 from aar.scoring.phases import Phase
 from aar.store.database import Database
-from aar.store.event_log import append_events
 from aar.text import clean_line, clean_text, shorten
 
 REVIEWER_AUDIT: Final = "reviewer"
@@ -189,55 +183,25 @@ class Reviewer:
         shown = await anyio.to_thread.run_sync(render_code_listing, dossier)
         request = _request(self._model, shown)
         bound = FIXED_TOKENS + token_upper_bound([*request.system, *request.tools, *request.messages])
-        request_id = f"review-{uuid.uuid4().hex}"
         try:
-            await self._ledger.reserve_call(
-                request_id=request_id,
-                researcher_id=None,
-                model=self._model,
-                input_tokens=bound,
-                max_output_tokens=MAX_OUTPUT_TOKENS,
-            )
+            reply, usd = await self._ask(request, bound)
         except LimitReached as limit:
             return _skipped(f"Not reviewed: {limit.message}.", "no budget left")
-        worst = Usage(cache_write_5m_tokens=bound, output_tokens=MAX_OUTPUT_TOKENS)
-        try:
-            reply, usd = await self._ask(dossier.campaign_id, request, request_id, worst)
         except DatabaseError:
             raise
         except (GatewayError, SetupError, UsageError) as error:
             return _skipped(f"Not reviewed: the model could not be called ({error.message}).", "not answered")
         found = read_verdict(_given(reply), shown)
-        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": usd})
+        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": f"{usd:f}"})
 
-    async def _ask(
-        self, campaign_id: str, request: ModelRequest, request_id: str, worst: Usage
-    ) -> tuple[CompleteReply, str]:
-        started, flight = time.monotonic(), SendStatus()
-
-        async def settle(bill: CallBill) -> str:
-            def write(session: Session) -> Decimal:
-                usd = self._ledger.settle_in(session, request_id, bill, time.monotonic() - started)
-                append_events(session, campaign_id, doubt_events(session, campaign_id, None, request_id, bill))
-                return usd
-
+    async def _ask(self, request: ModelRequest, input_tokens: int) -> tuple[CompleteReply, Decimal]:
+        worst = WorstCase("model", request.model, input_tokens, MAX_OUTPUT_TOKENS)
+        async with self._ledger.metered(worst, request_id=f"review-{uuid.uuid4().hex}", researcher_id=None) as bill:
+            reply = await self._gateway(request.model).complete(request, status=bill.send_status)
+            bill.use(reply)
             with anyio.CancelScope(shield=True):
-                usd = await self._db.write(write)
-            return f"{usd:f}"
-
-        try:
-            reply = await self._gateway(request.model).complete(request, flight=flight)
-        except StreamInterrupted as error:
-            await settle(bill_for_partial_reply(self._ledger, request, error, worst))
-            raise
-        except BaseException as error:
-            cut_off = flight.sent and not isinstance(error, AarError)  # perhaps after it was billed
-            booked = settle(CallBill(worst, unknown=True)) if cut_off else self._ledger.release(request_id)
-            with anyio.CancelScope(shield=True):
-                await best_effort(booked, log_failure("an interrupted review could not be booked"))
-            raise
-        bill = bill_for_reply(self._ledger, request, reply)
-        return reply, await settle(replace(bill, usage=bill.at_least(worst)))
+                usd = await self._db.write(bill.settle_in)
+        return reply, usd
 
 
 def _request(model: str, shown: CodeListing) -> ModelRequest:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,8 +26,9 @@ import anyio.to_thread
 import structlog
 from anyio import CancelScope, CapacityLimiter
 from anyio.abc import TaskGroup
+from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Bill
 from aar.concurrency import unwrap_exception_group
 from aar.errors import AarError, SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task, TaskScore
@@ -45,7 +46,6 @@ from aar.scoring.results.verdict_messages import (
 )
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
-from aar.store.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -343,42 +343,45 @@ class Stopwatch:
 
 
 class RunMeter(Stopwatch):
-    """Books each attempt of a run against a reservation of its own.
+    """Meters each attempt of a run with a bill of its own, from the method's start to its end.
 
     Args:
-        db, ledger: where it is booked.
+        reserve: opens the bill of an attempt.
         cpus: cores that are charged whether they are busy or not.
     """
 
-    def __init__(self, db: Database, ledger: Ledger, cpus: float) -> None:
+    def __init__(self, reserve: Callable[[], AbstractAsyncContextManager[Bill]], cpus: float) -> None:
         super().__init__()
-        self.request_id = ""
-        self._db = db
-        self._ledger = ledger
+        self._reserve = reserve
         self._cpus = cpus
+        self._bills = AsyncExitStack()
+        self._bill: Bill | None = None
 
-    @property
-    def core_seconds(self) -> float:
-        """Return the core-seconds of the latest attempt."""
-        return self.seconds * self._cpus
+    async def __aenter__(self) -> RunMeter:
+        await self.begin_attempt()
+        return self
 
-    def use_reservation(self, request_id: str) -> None:
-        """Book the next attempt against this reservation."""
+    async def __aexit__(self, *error: Any) -> None:
+        self._use()
+        await self._bills.__aexit__(*error)
+
+    async def begin_attempt(self) -> None:
+        """Book the attempt before, and reserve the next. Raises LimitReached."""
+        self._use()
+        await self._bills.aclose()
+        self._bill = None
         self._before, self.seconds, self.begun = self.total, 0.0, False
-        self.request_id = request_id
+        self._bill = await self._bills.enter_async_context(self._reserve())
 
-    async def close(self) -> None:
-        """Settle the reservation, or release it if the method never started.
+    def settle_in(self, session: Session) -> None:
+        """Settle the latest attempt, in the caller's transaction."""
+        assert self._bill is not None
+        self._bill.use(self.seconds * self._cpus)
+        self._bill.settle_in(session)
 
-        A settled reservation stays settled.
-        """
-        with CancelScope(shield=True):
-            if not self.begun:
-                await self._ledger.release(self.request_id)
-                return
-            await self._db.write(
-                lambda session: self._ledger.settle_compute_in(session, self.request_id, self.core_seconds)
-            )
+    def _use(self) -> None:
+        if self.begun and self._bill is not None:
+            self._bill.use(self.seconds * self._cpus)
 
 
 _CHECK_SECONDS = 60.0

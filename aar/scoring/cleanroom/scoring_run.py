@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -15,8 +14,7 @@ import structlog
 from anyio import CancelScope, CapacityLimiter
 from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Ledger
-from aar.concurrency import best_effort, log_failure
+from aar.budget.ledger import Bill, Ledger, WorstCase
 from aar.errors import (
     REMEDY,
     DiskFull,
@@ -68,9 +66,6 @@ class RunExecutor:
         self._ledger = ledger
         self._slots = CapacityLimiter(parallel)
         self._threads = CapacityLimiter(parallel)
-        self._under_way: Counter[str] = Counter()
-        self._ended = anyio.Event()
-        self._reserving = anyio.Lock()
 
     async def execute(self, work: ScoringJob, ticket: RunSpec) -> ScoringRunResult:
         """Execute a run and record its result.
@@ -82,61 +77,32 @@ class RunExecutor:
             SandboxUnavailable, SandboxError, DataMissing: as in ``run_with_retries``.
             ProblemError: the problem can prepare no split any more.
         """
-        meter = RunMeter(self._db, self._ledger, self._problem.run_limits.cpus)
-        meter.use_reservation(await self._reserve(work, ticket))
-        try:
+        reserve = partial(self._metered, work, ticket)
+        async with RunMeter(reserve, self._problem.run_limits.cpus) as meter:
             trial = await self._try(work, ticket, meter)
             with CancelScope(shield=True):
                 await self._db.write(lambda session: self._record(session, ticket, trial, meter))
-        except BaseException:
-            # Without this it is charged at its worst case: see Ledger.write_off. The run's own error matters more.
-            with CancelScope(shield=True):
-                await best_effort(meter.close(), log_failure("the cost of a run that ended early could not be booked"))
-            raise
-        finally:
-            self._end(work.payer)
         return trial
 
-    def _end(self, payer: str) -> None:
-        self._under_way[payer] -= 1
-        self._ended.set()
-        self._ended = anyio.Event()
-
-    async def _again(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> None:
-        """Book an attempt whose sandbox was lost, and reserve the next."""
-        await meter.close()
-        self._end(work.payer)
-        try:
-            meter.use_reservation(await self._reserve(work, ticket))
-        except BaseException:
-            self._under_way[work.payer] += 1  # the caller that made the run ends it
-            raise
-
-    async def _reserve(self, work: ScoringJob, ticket: RunSpec) -> str:
-        """Reserve a run's worst case, waiting for runs in progress; returns the reservation's id."""
+    def _metered(self, work: ScoringJob, ticket: RunSpec) -> AbstractAsyncContextManager[Bill]:
+        """Reserve an attempt's worst case, waiting for runs in progress."""
         limits, payer = self._problem.run_limits, work.payer
-        request_id = f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}"
-        while True:
-            try:
-                # One at a time: a refused run must see that the run which took the last of the limit is in progress.
-                async with self._reserving:
-                    await self._ledger.reserve_compute(
-                        request_id=request_id,
-                        researcher_id=None if payer == CHECKS_PAYER else payer,
-                        kind="scoring",
-                        core_seconds=limits.seconds * limits.cpus,
-                    )
-                    self._under_way[payer] += 1
-                return request_id
-            except LimitReached as limit:
-                scope, ended = limit.breach.scope, self._ended
-                under_way = self._under_way[scope] if scope == payer else self._under_way.total()
-                if limit.breach.limit == "usd_per_agent_hour" and payer != CHECKS_PAYER:
-                    await anyio.sleep(_RATE_PAUSE_SECONDS)  # a rate falls as hours are worked; at the end none are
-                elif under_way:
-                    await ended.wait()  # runs in progress reserve their worst case, and will cost less
-                else:
-                    raise
+
+        async def wait(refusal: LimitReached) -> None:
+            scope = refusal.breach.scope
+            if refusal.breach.limit == "usd_per_agent_hour" and payer != CHECKS_PAYER:
+                await anyio.sleep(_RATE_PAUSE_SECONDS)  # a rate falls as hours are worked; at the end none are
+            elif self._ledger.under_way("scoring", scope if scope == payer else None):
+                await self._ledger.wait_for_end()  # runs in progress reserve their worst case, and will cost less
+            else:
+                raise refusal
+
+        return self._ledger.metered(
+            WorstCase("scoring", core_seconds=limits.seconds * limits.cpus),
+            request_id=f"{self._campaign_id}-s{work.number}-{ticket.run_id}-{uuid4().hex[:12]}",
+            researcher_id=None if payer == CHECKS_PAYER else payer,
+            wait=wait,
+        )
 
     async def _try(self, work: ScoringJob, ticket: RunSpec, meter: RunMeter) -> ScoringRunResult:
         """Prepare and run; after two failures of the problem's code, skip this run.
@@ -207,11 +173,11 @@ class RunExecutor:
                 slot=self._slots,
                 limiter=self._threads,
                 watch=meter,
-                again=partial(self._again, work, ticket, meter),
+                again=meter.begin_attempt,
             )
 
     def _record(self, session: Session, ticket: RunSpec, trial: ScoringRunResult, meter: RunMeter) -> None:
-        self._ledger.settle_compute_in(session, meter.request_id, meter.core_seconds)
+        meter.settle_in(session)
         score_writer.finish_run(session, self._campaign_id, ticket.run_id, trial)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aar.budget.ledger import Ledger
+from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.limits import Limits
 from aar.campaign.controller.control_loop import LimitMonitor
 from aar.campaign.costs import forecast_budget
@@ -59,9 +59,7 @@ async def db(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def spend(db: Database, ledger: Ledger, tokens: int, name: str) -> None:
     """One dollar a million tokens."""
-    await ledger.reserve_call(
-        request_id=name, researcher_id=RESEARCHER, model="m", input_tokens=tokens, max_output_tokens=0
-    )
+    await ledger.reserve(WorstCase("model", "m", tokens, 0), name, RESEARCHER)
     with db.writing() as session:
         ledger.settle_in(session, name, Usage(input_tokens=tokens), 1.0)
 
