@@ -90,6 +90,7 @@ class Limits(PlainNumbers):
 
 CAMPAIGN = "campaign"
 _MS_PER_HOUR = Decimal(3_600_000)
+_RESUME_FLAGS = frozenset({"usd", "tokens", "hours", "submissions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,8 @@ def remedy_for(limit: str, scope: str) -> str:
     if limit == "scoring_runs_per_hour":
         return "It frees itself as hours are worked; or raise limits.researcher.scoring_runs_per_hour"
     field = f"limits.{limit}" if scope == CAMPAIGN else f"limits.researcher.{limit}"
-    flag = {"usd": " (`aar resume --usd N`)", "tokens": " (`aar resume --tokens N`)"}.get(limit, "")
-    return f"Raise {field}{flag if scope == CAMPAIGN else ''} to go on"
+    flag = f" (`aar resume --{limit} N`)" if scope == CAMPAIGN and limit in _RESUME_FLAGS else ""
+    return f"Raise {field}{flag} to go on"
 
 
 def _measured(

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -6,11 +7,13 @@ import pytest
 from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Ledger, WorstCase
-from aar.budget.ledger_entries import Charge, sum_charges
-from aar.budget.limits import Limits, ResearcherLimits, check_submission_quota
+from aar.budget.ledger_entries import Charge, entry_charge, sum_charges
+from aar.budget.limits import CAMPAIGN, Limits, ResearcherLimits, check_submission_quota, remedy_for
 from aar.budget.totals import read_totals
 from aar.errors import Conflict, LimitReached, NotFound, SpecError
-from aar.llm.usage import Usage
+from aar.llm.api_errors import StreamInterrupted
+from aar.llm.response import CompleteReply
+from aar.llm.usage import ReportedUsage, Usage
 from aar.store.database import Database
 from aar.store.models import LedgerEntry, Researcher, Submission
 
@@ -286,3 +289,133 @@ async def test_a_reservation_called_off_leaves_what_was_written_beside_it(open_l
     assert await db.read(lambda session: session.get_one(Researcher, ONE).doing) == "reads the news"
     assert await ledger.reserve(worst, "a", ONE, lambda _: True) is not None
     assert ledger.committed() == Charge(Decimal(60), 60, 1)
+
+
+@pytest.mark.parametrize("limit", ["usd", "tokens", "hours", "submissions"])
+def test_a_remedy_names_the_flag_that_raises_the_limit(limit: str) -> None:
+    assert remedy_for(limit, CAMPAIGN) == f"Raise limits.{limit} (`aar resume --{limit} N`) to go on"
+    assert remedy_for(limit, ONE) == f"Raise limits.researcher.{limit} to go on"
+
+
+REPLY = CompleteReply("dear", [{"type": "text", "text": "x"}], "end_turn", ReportedUsage())
+REPLY.reported.take({"input_tokens": 4, "output_tokens": 1})
+BROKEN = StreamInterrupted("broke off", ReportedUsage(), "dear")
+BROKEN.reported.take({"input_tokens": 7, "output_tokens": 1}, last=False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "used", "error", "state", "tokens"),
+    [
+        (False, None, NotFound("no route"), "released", 0),
+        (False, None, asyncio.CancelledError(), "released", 0),
+        (True, None, asyncio.CancelledError(), "settled", 60),
+        (True, None, RuntimeError("while it came in"), "settled", 60),
+        (True, None, BROKEN, "settled", 17),
+        (False, None, BROKEN, "settled", 17),
+        (True, REPLY, RuntimeError("while it was recorded"), "settled", 5),
+        (True, REPLY, asyncio.CancelledError(), "settled", 5),
+        (True, REPLY, None, "settled", 5),
+    ],
+)
+async def test_a_metered_call_is_charged_for_what_may_have_been_billed(
+    open_ledger: Opener,
+    db: Database,
+    sent: bool,
+    used: CompleteReply | None,
+    error: BaseException | None,
+    state: str,
+    tokens: int,
+) -> None:
+    ledger, seen = open_ledger(Limits(usd=Decimal(100))), []
+
+    async def buy() -> None:
+        async with ledger.metered(
+            WorstCase("model", "dear", 50, 10),
+            request_id="a",
+            researcher_id=ONE,
+            failed=lambda session, error: seen.append((error, session.in_transaction())),
+        ) as bill:
+            assert (ledger.under_way("model"), ledger.under_way("model", ONE), ledger.under_way("scoring")) == (1, 1, 0)
+            bill.send_status.sent = sent
+            if used is not None:
+                bill.use(used)
+            if error is not None:
+                raise error
+
+    if error is None:
+        await buy()
+    else:
+        with pytest.raises(type(error)) as raised:
+            await buy()
+        assert raised.value is error
+    assert seen == ([] if error is None else [(error, True)])
+    assert ledger.under_way("model") == 0
+    [row] = await db.read(lambda session: list(session.query(LedgerEntry)))
+    assert (row.state, entry_charge(row).tokens) == (state, tokens)
+    assert ledger.committed().tokens == tokens
+    await _same_as_table(ledger, db)
+
+
+async def test_what_its_buyer_settled_is_not_booked_again(open_ledger: Opener, db: Database) -> None:
+    ledger = open_ledger(Limits(usd=Decimal(100)))
+
+    async def buy() -> None:
+        async with ledger.metered(WorstCase("model", "dear", 50, 10), request_id="a", researcher_id=ONE) as bill:
+            bill.use(REPLY)
+            assert await db.write(bill.settle_in) == 5
+            bill.use(None)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await buy()
+    assert ledger.committed().tokens == 5
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(None, "released"), (12.0, "settled")])
+async def test_a_metered_computation_is_charged_by_its_cores(
+    open_ledger: Opener, db: Database, seconds: float | None, state: str
+) -> None:
+    ledger = open_ledger(Limits(core_hours=1))
+
+    async def run() -> None:
+        async with ledger.metered(WorstCase("compute", core_seconds=60), request_id="a", researcher_id=ONE) as bill:
+            if seconds is not None:
+                bill.use(seconds)
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await run()
+    assert ledger.committed().core_ms == (seconds or 0) * 1000
+    [row] = await db.read(lambda session: list(session.query(LedgerEntry)))
+    assert row.state == state
+    await _same_as_table(ledger, db)
+
+
+async def test_a_refused_purchase_may_wait_for_the_end_of_others(open_ledger: Opener) -> None:
+    ledger, worst = open_ledger(Limits(core_hours=1)), WorstCase("scoring", core_seconds=2000)
+    waits: list[int] = []
+
+    async def wait(refusal: LimitReached) -> None:
+        waits.append(ledger.under_way("scoring"))
+        if not waits[-1]:
+            raise refusal
+        await ledger.wait_for_end()
+
+    async def run(name: str, seconds: float) -> None:
+        async with ledger.metered(worst, request_id=name, researcher_id=ONE, wait=wait) as bill:
+            await asyncio.sleep(0.05)
+            bill.use(seconds)
+
+    results = await asyncio.gather(*(run(name, 1000.0) for name in "abcd"), return_exceptions=True)
+    assert [type(result) for result in results].count(LimitReached) == 2
+    assert ledger.committed().core_ms == 2_000_000
+    assert (waits[0], waits[-1]) == (1, 0)
+
+
+async def test_a_purchase_that_is_called_off_reserves_nothing(open_ledger: Opener) -> None:
+    ledger = open_ledger(Limits(usd=Decimal(100)))
+    async with ledger.metered(
+        WorstCase("model", "dear", 50), request_id="a", researcher_id=ONE, beside=lambda _: False
+    ) as bill:
+        assert not bill.reserved
+    assert ledger.committed() == Charge()
