@@ -32,14 +32,14 @@ START = "start to the first turn"
 MARKS = {
     "one model call": {"take_turn"},
     "one submission": {
-        "_submit",
+        "submit_method_tool",
         "Scorer._claim",
         "Scorer._audit",
         "Scorer._make",
         "Scorer._count",
         "Scorer._close",
     },
-    "one post": {"_post"},
+    "one post": {"post_tool"},
 }
 _CHILD = "--in-child"
 _SECONDS = 300

@@ -31,7 +31,7 @@ from aar.llm.response import CompleteReply
 from aar.researcher.context import ResearcherContext, StopRequested
 from aar.researcher.conversation import ConversationLog
 from aar.researcher.request_builder import build_request, worst_case_tokens
-from aar.researcher.tools.executor import first_tool_started
+from aar.researcher.tools.definitions import first_tool_started
 
 _PROGRESS_SECONDS = 2.0
 _LONGEST_WAIT = 600.0

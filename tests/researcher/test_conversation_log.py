@@ -15,7 +15,8 @@ from aar.errors import LimitReached
 from aar.events import AnyEvent, ToolFinished, TurnReceived
 from aar.researcher.conversation import open_conversation_log
 from aar.researcher.loop import run_researcher
-from aar.researcher.tools.executor import UNKNOWN_EFFECT, first_tool_started
+from aar.researcher.tools.definitions import first_tool_started
+from aar.researcher.tools.executor import UNKNOWN_EFFECT
 from aar.store.database import Database
 from aar.store.event_log import read_events
 

@@ -11,7 +11,6 @@ from aar.researcher.tools.definitions import (
     JobOutputInput,
     StartJobInput,
     StopJobInput,
-    Tool,
     ToolResult,
     ToolRun,
 )
@@ -35,7 +34,8 @@ _RUN_ARGUMENT = _SESSION % 'eval "$1"'
 _RUN_FILE = _SESSION % '. "$1"'
 
 
-async def _run(run: ToolRun, given: BashInput) -> ToolResult:
+async def bash_tool(run: ToolRun, given: BashInput) -> ToolResult:
+    """Run a command in the shell of the session, or restart the shell."""
     sandbox = await run.ctx.sandbox.current()
     if given.restart:
         await sandbox.exec(["rm", "-rf", _STATE], timeout=30)
@@ -67,31 +67,27 @@ def describe_result(result: ExecResult, limit: float) -> str:
     return "\n".join(part for part in parts if part) or "(no output)"
 
 
-BASH = Tool(
-    run=_run,
-    about=lambda given: "restart" if given.restart else given.command or "",
-    repeatable=lambda given: given.restart,
-)
-
-
 _TAIL_BYTES = 4096
 
 
-async def _start(run: ToolRun, given: StartJobInput) -> ToolResult:
+async def start_job_tool(run: ToolRun, given: StartJobInput) -> ToolResult:
+    """Start a job."""
     sandbox = await run.ctx.sandbox.current()
     seconds = min(given.timeout_minutes * 60, run.ctx.job_seconds)
     job = await sandbox.start_job(given.command, timeout=seconds)
     return ToolResult(f"Job {job.job_id} started.\nIt is stopped after {seconds / 60:g} minutes. `wait` for it.")
 
 
-async def _output(run: ToolRun, given: JobOutputInput) -> ToolResult:
+async def job_output_tool(run: ToolRun, given: JobOutputInput) -> ToolResult:
+    """Return a job's state and output."""
     sandbox = await run.ctx.sandbox.current()
     job = await fetch_job_status(sandbox, given.job, timeout=0)
     output = await sandbox.job_output(given.job, limit=1024 * 1024)
     return ToolResult(f"{job_state_line(job)}\n{output}")
 
 
-async def _stop(run: ToolRun, given: StopJobInput) -> ToolResult:
+async def stop_job_tool(run: ToolRun, given: StopJobInput) -> ToolResult:
+    """Stop a job."""
     sandbox = await run.ctx.sandbox.current()
     await fetch_job_status(sandbox, given.job, timeout=0)
     return ToolResult(job_state_line(await sandbox.stop_job(given.job)))
@@ -130,8 +126,3 @@ async def job_report(sandbox: Sandbox, job: JobStatus) -> str:
     if job.running:
         return job_state_line(job)
     return f"{job_state_line(job)}\n{await sandbox.job_output(job.job_id, limit=_TAIL_BYTES)}"
-
-
-START_JOB = Tool(run=_start, about=lambda given: given.command, repeatable=lambda _: False)
-JOB_OUTPUT = Tool(run=_output, about=lambda given: given.job)
-STOP_JOB = Tool(run=_stop, about=lambda given: given.job)

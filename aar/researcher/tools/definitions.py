@@ -22,15 +22,17 @@ budget              ``spent $1.20 of $5.00 (campaign) ...``
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from aar.events import ToolStarted, TurnReceived
 from aar.families import FAMILIES
 from aar.forum.views import MAX_FAMILIES
+from aar.llm.content import ToolCall, tool_calls_of
 from aar.researcher.context import ResearcherContext
 
 EDITOR = "str_replace_based_edit_tool"
@@ -65,10 +67,28 @@ class ToolInput(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid", populate_by_name=True)
 
+    @property
+    def summary_line(self) -> str:
+        """Return the call for people; it is bounded afterwards."""
+        return ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Return whether a call that a dead controller had begun may simply be run again."""
+        return True
+
 
 class BashInput(ToolInput):
     command: ShellCommand | None = None
     restart: bool = False
+
+    @property
+    def summary_line(self) -> str:
+        return "restart" if self.restart else self.command or ""
+
+    @property
+    def repeatable(self) -> bool:
+        return self.restart
 
 
 class EditorInput(ToolInput):
@@ -81,6 +101,14 @@ class EditorInput(ToolInput):
     insert_line: int | None = Field(default=None, ge=0)
     insert_text: str | None = None
 
+    @property
+    def summary_line(self) -> str:
+        return f"{self.command} {self.path}"
+
+    @property
+    def repeatable(self) -> bool:
+        return self.command in ("view", "create")
+
 
 class StartJobInput(ToolInput):
     """Start a command in the background and return its job id at once.
@@ -91,6 +119,14 @@ class StartJobInput(ToolInput):
     command: ShellCommand = Field(min_length=1, description="Command for bash, run in /workspace.")
     timeout_minutes: float = Field(default=60, gt=0, le=24 * 60)
 
+    @property
+    def summary_line(self) -> str:
+        return self.command
+
+    @property
+    def repeatable(self) -> bool:
+        return False
+
 
 class JobOutputInput(ToolInput):
     """Show a job's state and output so far.
@@ -100,11 +136,19 @@ class JobOutputInput(ToolInput):
 
     job: str = Field(min_length=1, max_length=100, description="Job id from start_job.")
 
+    @property
+    def summary_line(self) -> str:
+        return self.job
+
 
 class StopJobInput(ToolInput):
     """Kill a job and everything it started."""
 
     job: str = Field(min_length=1, max_length=100, description="Job id from start_job.")
+
+    @property
+    def summary_line(self) -> str:
+        return self.job
 
 
 class WaitInput(ToolInput):
@@ -117,6 +161,10 @@ class WaitInput(ToolInput):
     for_: Literal["submission", "job", "news", "time"] = Field(alias="for")
     id: str | None = Field(default=None, max_length=100, description="s<number> for a submission, job id for a job.")
     timeout_seconds: float = Field(default=900, gt=0, le=6 * 3600)
+
+    @property
+    def summary_line(self) -> str:
+        return f"for {self.id or self.for_}, at most {self.timeout_seconds:g} s"
 
 
 class SubmitMethodInput(ToolInput):
@@ -133,6 +181,10 @@ class SubmitMethodInput(ToolInput):
         default=None, max_length=64, description="Submission (s3) or snapshot digest that this method builds on."
     )
 
+    @property
+    def summary_line(self) -> str:
+        return self.path
+
 
 class LeaderboardInput(ToolInput):
     """Show the measured submissions of all researchers, best first, rounded.
@@ -141,6 +193,10 @@ class LeaderboardInput(ToolInput):
     """
 
     limit: int = Field(default=20, ge=1, le=100)
+
+    @property
+    def summary_line(self) -> str:
+        return f"top {self.limit}"
 
 
 class PostInput(ToolInput):
@@ -160,6 +216,10 @@ class PostInput(ToolInput):
         default_factory=list, max_length=MAX_FAMILIES, description=f"Idea families of the post. {_OF}"
     )
 
+    @property
+    def summary_line(self) -> str:
+        return f"[{self.kind}] {self.title}"
+
 
 class CommentInput(ToolInput):
     """Comment on a post; images are shown as in posts."""
@@ -167,12 +227,20 @@ class CommentInput(ToolInput):
     post: int = Field(ge=1, description="Number of the post, without #.")
     body: str = Field(min_length=1, description="Markdown.")
 
+    @property
+    def summary_line(self) -> str:
+        return f"on #{self.post}"
+
 
 class VoteInput(ToolInput):
     """Vote a post up or down; voting again replaces the vote."""
 
     post: int = Field(ge=1, description="Number of the post, without #.")
     value: Literal[1, -1]
+
+    @property
+    def summary_line(self) -> str:
+        return f"{self.value:+d} on #{self.post}"
 
 
 class EditPostInput(ToolInput):
@@ -194,6 +262,10 @@ class EditPostInput(ToolInput):
         default=None, min_length=1, description="Reason of the retraction, instead of a new text."
     )
 
+    @property
+    def summary_line(self) -> str:
+        return f"#{self.post}" + (" retracted" if self.retract else "")
+
 
 class ClaimInput(ToolInput):
     """Claim the topic of your work for the next hours, or end a claim of yours.
@@ -206,6 +278,10 @@ class ClaimInput(ToolInput):
     hours: float = Field(default=2, gt=0, le=24)
     release: int | None = Field(default=None, ge=1, description="Number of a claim to end; instead of a topic.")
 
+    @property
+    def summary_line(self) -> str:
+        return self.topic or f"release {self.release}"
+
 
 class FetchSnapshotInput(ToolInput):
     """Copy the frozen code of any submission or snapshot into a new directory of the workspace, to read or build on."""
@@ -214,6 +290,10 @@ class FetchSnapshotInput(ToolInput):
     into: SandboxPath | None = Field(
         default=None, max_length=4096, description="New directory; default /workspace/fetched/<snapshot>."
     )
+
+    @property
+    def summary_line(self) -> str:
+        return self.snapshot
 
 
 class BudgetInput(ToolInput):
@@ -227,6 +307,10 @@ class FinishInput(ToolInput):
     """
 
     summary: str = Field(min_length=1, description="Findings, for the report.")
+
+    @property
+    def summary_line(self) -> str:
+        return self.summary
 
 
 INPUTS: dict[str, type[ToolInput]] = {
@@ -310,27 +394,24 @@ class ToolResult:
     images: tuple[Mapping[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool of the agent loop.
+def first_tool_started(turn: TurnReceived) -> ToolStarted | None:
+    """Return the start event of a turn's first call, which is logged with the turn.
 
-    Args:
-        run: runs it. A wrong input or a failed service is an ``AarError``, whose text the model reads.
-        about: one line on a call, for people; it is bounded afterwards.
-        repeatable: whether a call that a dead controller had begun may simply be run again.
+    It is None if it will not run.
     """
-
-    run: Callable[[ToolRun, Any], Awaitable[ToolResult]]
-    about: Callable[[Any], str]
-    repeatable: Callable[[Any], bool] = lambda _: True
-
-
-def one_line(text: str) -> str:
-    """Return a text for ``ToolStarted``: one line, bounded."""
-    flat = " ".join(text.split())
-    return flat if len(flat) <= MAX_SUMMARY_CHARACTERS else flat[: MAX_SUMMARY_CHARACTERS - 1] + "…"
+    for call in tool_calls_of(turn)[:1]:
+        if call.cut_off or call.name not in INPUTS:
+            return None
+        try:
+            return tool_started(call, INPUTS[call.name].model_validate(call.input))
+        except ValidationError:
+            return None
+    return None
 
 
-def no_summary(_: ToolInput) -> str:
-    """Return no summary of a call."""
-    return ""
+def tool_started(call: ToolCall, given: ToolInput) -> ToolStarted:
+    """Return the start event of a call: its summary is one line, bounded."""
+    line = " ".join(given.summary_line.split())
+    if len(line) > MAX_SUMMARY_CHARACTERS:
+        line = line[: MAX_SUMMARY_CHARACTERS - 1] + "…"
+    return ToolStarted(tool_use_id=call.id, tool=call.name, about=line)

@@ -9,13 +9,14 @@ from typing import Any
 
 from aar.errors import TransferRefused, UsageError, is_transient
 from aar.forum.image_formats import media_type_of
-from aar.researcher.tools.definitions import EditorInput, Tool, ToolResult, ToolRun
+from aar.researcher.tools.definitions import EditorInput, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 
 _CONTEXT_LINES = 4
 
 
-async def _run(run: ToolRun, given: EditorInput) -> ToolResult:
+async def editor_tool(run: ToolRun, given: EditorInput) -> ToolResult:
+    """View or edit a file."""
     sandbox = await run.ctx.sandbox.current()
     path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
     try:
@@ -138,13 +139,6 @@ def _around(text: str, line: int, height: int) -> str:
 
 def _numbered(lines: list[str], first: int) -> str:
     return "\n".join(f"{number:6}\t{line}" for number, line in enumerate(lines, start=first))
-
-
-EDITOR_TOOL = Tool(
-    run=_run,
-    about=lambda given: f"{given.command} {given.path}",
-    repeatable=lambda given: given.command in ("view", "create"),
-)
 
 
 MAX_IMAGE_BYTES = 1024 * 1024

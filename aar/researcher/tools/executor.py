@@ -8,25 +8,46 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
 
 from aar.errors import AarError, SandboxError, SandboxGone, SetupError, StillInUse, is_transient
-from aar.events import ToolFinished, ToolStarted, TurnReceived
-from aar.llm.content import INVALID_INPUT, ToolCall, tool_calls_of
+from aar.events import ToolFinished
+from aar.llm.content import INVALID_INPUT, ToolCall
 from aar.researcher.context import ResearcherContext, StopRequested
 from aar.researcher.conversation import ConversationLog, open_conversation_log
-from aar.researcher.tools.commands import BASH, JOB_OUTPUT, START_JOB, STOP_JOB
-from aar.researcher.tools.definitions import EDITOR, INPUTS, Tool, ToolInput, ToolResult, ToolRun, one_line
-from aar.researcher.tools.editor import EDITOR_TOOL
-from aar.researcher.tools.forum import CLAIM, COMMENT, EDIT_POST, POST, VOTE
-from aar.researcher.tools.methods import FETCH_SNAPSHOT, LEADERBOARD, SUBMIT_METHOD
-from aar.researcher.tools.session import BUDGET, FINISH, WAIT
+from aar.researcher.tools.commands import bash_tool, job_output_tool, start_job_tool, stop_job_tool
+from aar.researcher.tools.definitions import EDITOR, INPUTS, ToolInput, ToolResult, ToolRun, tool_started
+from aar.researcher.tools.editor import editor_tool
+from aar.researcher.tools.forum import claim_tool, comment_tool, edit_post_tool, post_tool, vote_tool
+from aar.researcher.tools.methods import fetch_snapshot_tool, leaderboard_tool, submit_method_tool
+from aar.researcher.tools.session import budget_tool, finish_tool, wait_tool
 from aar.text import make_storable
 
 log = structlog.get_logger(__name__)
+
+TOOLS: Mapping[str, Callable[[ToolRun, Any], Awaitable[ToolResult]]] = {
+    "bash": bash_tool,
+    EDITOR: editor_tool,
+    "start_job": start_job_tool,
+    "wait": wait_tool,
+    "job_output": job_output_tool,
+    "stop_job": stop_job_tool,
+    "submit_method": submit_method_tool,
+    "leaderboard": leaderboard_tool,
+    "post": post_tool,
+    "comment": comment_tool,
+    "vote": vote_tool,
+    "edit_post": edit_post_tool,
+    "claim": claim_tool,
+    "fetch_snapshot": fetch_snapshot_tool,
+    "budget": budget_tool,
+    "finish": finish_tool,
+}
+"""Runs each tool. A wrong input or a failed service is an ``AarError``, whose text the model reads."""
 
 CUT_OFF = "This call was cut off by the length limit of a turn and did not run. Write less in one turn."
 UNREADABLE = (
@@ -50,7 +71,7 @@ async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> boo
         Whether any of them succeeded.
 
     Raises:
-        Stopping: a pause was requested; the next start continues with the unanswered calls.
+        StopRequested: a pause was requested; the next start continues with the unanswered calls.
         SetupError: no sandbox is available. Any other error of a tool is its answer.
         OSError: this machine is out of descriptors, memory or disk, for a while.
     """
@@ -73,27 +94,6 @@ async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
     journal = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
     for call in [call for call in journal.conversation.pending_calls if call.interrupted]:
         await journal.record(_finished(call, ToolResult(TOOL_BROKE.format(cause=cause), is_error=True), 0.0))
-
-
-def first_tool_started(turn: TurnReceived) -> ToolStarted | None:
-    """Return the start event of a turn's first call.
-
-    It is logged with the turn.
-
-    It is None if it will not run.
-    """
-    for call in tool_calls_of(turn)[:1]:
-        if call.cut_off or call.name not in TOOLS:
-            return None
-        try:
-            return _started(call, INPUTS[call.name].model_validate(call.input))
-        except ValidationError:
-            return None
-    return None
-
-
-def _started(call: ToolCall, given: ToolInput) -> ToolStarted:
-    return ToolStarted(tool_use_id=call.id, tool=call.name, about=one_line(TOOLS[call.name].about(given)))
 
 
 async def _answer(ctx: ResearcherContext, journal: ConversationLog, call: ToolCall) -> bool:
@@ -132,12 +132,11 @@ def _describe_error(call: ToolCall, error: Exception) -> str:
 
 
 async def _result(ctx: ResearcherContext, journal: ConversationLog, call: ToolCall) -> ToolResult:
-    tool = TOOLS.get(call.name)
     repeated = call.interrupted and call.id not in journal.announced
     journal.announced.discard(call.id)
     if call.cut_off:
         return ToolResult(CUT_OFF, is_error=True)
-    if tool is None:
+    if call.name not in TOOLS:
         return ToolResult(f"Unknown tool {call.name[:64]!r}. Tools: {', '.join(TOOLS)}.", is_error=True)
     if isinstance(call.input, dict) and INVALID_INPUT in call.input:
         return ToolResult(UNREADABLE.format(tool=call.name), is_error=True)
@@ -145,17 +144,17 @@ async def _result(ctx: ResearcherContext, journal: ConversationLog, call: ToolCa
         given = INPUTS[call.name].model_validate(call.input)
     except ValidationError as error:
         return ToolResult(f"Invalid input for {call.name}: {_complaints(error)}", is_error=True)
-    if repeated and not tool.repeatable(given):
+    if repeated and not given.repeatable:
         return ToolResult(UNKNOWN_EFFECT, is_error=True)
     if not call.interrupted:
-        await journal.record(_started(call, given))
+        await journal.record(tool_started(call, given))
     run = ToolRun(ctx, call.key, repeated, journal.news_seen)
-    return await _run_tool(run, tool, given, call)
+    return await _run_tool(run, given, call)
 
 
-async def _run_tool(run: ToolRun, tool: Tool, given: ToolInput, call: ToolCall) -> ToolResult:
+async def _run_tool(run: ToolRun, given: ToolInput, call: ToolCall) -> ToolResult:
     try:
-        result = await tool.run(run, given)
+        result = await TOOLS[call.name](run, given)
         return await truncate_result(run.ctx, call, result)
     except SandboxGone as error:
         await run.ctx.sandbox.lost(error.message)
@@ -171,26 +170,6 @@ def _complaints(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in each['loc']) or 'input'}: {each['msg']}" for each in error.errors()[:5]
     ]
     return "; ".join(found)
-
-
-TOOLS: Mapping[str, Tool] = {
-    "bash": BASH,
-    EDITOR: EDITOR_TOOL,
-    "start_job": START_JOB,
-    "wait": WAIT,
-    "job_output": JOB_OUTPUT,
-    "stop_job": STOP_JOB,
-    "submit_method": SUBMIT_METHOD,
-    "leaderboard": LEADERBOARD,
-    "post": POST,
-    "comment": COMMENT,
-    "vote": VOTE,
-    "edit_post": EDIT_POST,
-    "claim": CLAIM,
-    "fetch_snapshot": FETCH_SNAPSHOT,
-    "budget": BUDGET,
-    "finish": FINISH,
-}
 
 
 RESULT_CHARACTERS = 16_000

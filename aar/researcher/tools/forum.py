@@ -25,7 +25,6 @@ from aar.researcher.tools.definitions import (
     CommentInput,
     EditPostInput,
     PostInput,
-    Tool,
     ToolResult,
     ToolRun,
     VoteInput,
@@ -35,7 +34,8 @@ from aar.store.models import Comment, Post
 from aar.text import clean_text
 
 
-async def _post(run: ToolRun, given: PostInput) -> ToolResult:
+async def post_tool(run: ToolRun, given: PostInput) -> ToolResult:
+    """Publish a post with its figures."""
     ctx = run.ctx
     number = None if given.submission is None else int(given.submission.removeprefix("s"))
     figures = await read_figures(run, _author(run), given.body, Post)
@@ -59,7 +59,8 @@ async def _post(run: ToolRun, given: PostInput) -> ToolResult:
     )
 
 
-async def _comment(run: ToolRun, given: CommentInput) -> ToolResult:
+async def comment_tool(run: ToolRun, given: CommentInput) -> ToolResult:
+    """Publish a comment with its figures."""
     ctx, author = run.ctx, _author(run)
     figures = await read_figures(run, author, given.body, Comment)
     await ctx.db.write(
@@ -70,7 +71,8 @@ async def _comment(run: ToolRun, given: CommentInput) -> ToolResult:
     return ToolResult("\n".join([f"Comment on #{given.post} created.", *describe_figures(figures)]))
 
 
-async def _vote(run: ToolRun, given: VoteInput) -> ToolResult:
+async def vote_tool(run: ToolRun, given: VoteInput) -> ToolResult:
+    """Vote on a post."""
     ctx = run.ctx
     post = await ctx.db.write(
         lambda session: cast_vote(session, ctx.campaign_id, _author(run), given.post, given.value)
@@ -78,14 +80,16 @@ async def _vote(run: ToolRun, given: VoteInput) -> ToolResult:
     return ToolResult(f"Vote on #{given.post} noted; it stands at {post.score:+d}.")
 
 
-async def _edit_post(run: ToolRun, given: EditPostInput) -> ToolResult:
+async def edit_post_tool(run: ToolRun, given: EditPostInput) -> ToolResult:
+    """Edit or retract a text."""
     ctx, author = run.ctx, _author(run)
     figures = await read_figures(run, author, given.body)
     done = await ctx.db.write(lambda session: edit_or_retract(session, ctx.campaign_id, author, given, figures))
     return ToolResult("\n".join([done, *describe_figures(figures)]))
 
 
-async def _claim(run: ToolRun, given: ClaimInput) -> ToolResult:
+async def claim_tool(run: ToolRun, given: ClaimInput) -> ToolResult:
+    """Claim a topic, or end a claim."""
     ctx = run.ctx
     done = await ctx.db.write(lambda session: claim_or_release(session, ctx.campaign_id, _author(run), given))
     if given.topic is None:
@@ -98,13 +102,6 @@ async def _claim(run: ToolRun, given: ClaimInput) -> ToolResult:
 
 def _author(run: ToolRun) -> Author:
     return Author(run.ctx.name, run.ctx.researcher_id)
-
-
-POST = Tool(run=_post, about=lambda given: f"[{given.kind}] {given.title}")
-COMMENT = Tool(run=_comment, about=lambda given: f"on #{given.post}")
-VOTE = Tool(run=_vote, about=lambda given: f"{given.value:+d} on #{given.post}")
-EDIT_POST = Tool(run=_edit_post, about=lambda given: f"#{given.post}" + (" retracted" if given.retract else ""))
-CLAIM = Tool(run=_claim, about=lambda given: given.topic or f"release {given.release}")
 
 
 def edit_or_retract(

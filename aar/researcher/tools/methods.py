@@ -13,7 +13,6 @@ from aar.researcher.tools.definitions import (
     FetchSnapshotInput,
     LeaderboardInput,
     SubmitMethodInput,
-    Tool,
     ToolResult,
     ToolRun,
 )
@@ -28,7 +27,8 @@ from aar.snapshots.store import SavedSnapshot, SnapshotStore
 SHORT_DIGEST = 12
 
 
-async def _submit(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
+async def submit_method_tool(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
+    """Freeze a method and submit it."""
     ctx = run.ctx
     if not run.repeated:
         await ctx.ledger.check_submission(ctx.researcher_id, ctx.runs_per_submission)
@@ -78,7 +78,8 @@ def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[SavedSnapshot, M
     return snapshots.save(directory), manifest
 
 
-async def _fetch(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
+async def fetch_snapshot_tool(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
+    """Write a snapshot into the workspace."""
     ctx = run.ctx
     digest = await ctx.db.read(lambda session: resolve_digest(session, ctx.campaign_id, given.snapshot))
     sandbox = await ctx.sandbox.current()
@@ -97,7 +98,8 @@ def _names(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
 
-async def _leaderboard(run: ToolRun, given: LeaderboardInput) -> ToolResult:
+async def leaderboard_tool(run: ToolRun, given: LeaderboardInput) -> ToolResult:
+    """Return the leaderboard."""
     ctx, metric = run.ctx, run.ctx.problem.metric
     found = await ctx.db.read(
         lambda session: read_leaderboard(
@@ -117,8 +119,3 @@ def _row(row: LeaderboardRow) -> str:
         f"{row.rank}  s{entry.number}  {entry.researcher_name}  {entry.mean or 0.0:.2f}  "
         f"{entry.standard_error or 0.0:.2f}  {entry.status}  {row.band}  {labels}  {families}  {entry.title}"
     )
-
-
-SUBMIT_METHOD = Tool(run=_submit, about=lambda given: given.path)
-FETCH_SNAPSHOT = Tool(run=_fetch, about=lambda given: given.snapshot)
-LEADERBOARD = Tool(run=_leaderboard, about=lambda given: f"top {given.limit}")

@@ -15,7 +15,7 @@ from aar.budget.totals import read_totals
 from aar.errors import UsageError
 from aar.forum.news import News, news_since
 from aar.researcher.tools.commands import fetch_job_status, job_report
-from aar.researcher.tools.definitions import BudgetInput, FinishInput, Tool, ToolResult, ToolRun, WaitInput, no_summary
+from aar.researcher.tools.definitions import BudgetInput, FinishInput, ToolResult, ToolRun, WaitInput
 from aar.scoring.submission_queue import read_queue
 from aar.scoring.submissions import count_submissions
 
@@ -23,7 +23,8 @@ _NEWS_SECONDS = 3.0
 _SLICE_SECONDS = 60.0
 
 
-async def _run(run: ToolRun, given: WaitInput) -> ToolResult:
+async def wait_tool(run: ToolRun, given: WaitInput) -> ToolResult:
+    """Wait until what the call names happens, or a person writes."""
     waited = asyncio.ensure_future(_KINDS[given.for_](run, given))
     person = asyncio.ensure_future(_person_writes(run))
     try:
@@ -99,14 +100,8 @@ async def _latest(run: ToolRun) -> News:
     return await ctx.db.read(lambda session: news_since(session, ctx.campaign_id, ctx.researcher_id, run.news_cursor))
 
 
-def _about(given: WaitInput) -> str:
-    return f"for {given.id or given.for_}, at most {given.timeout_seconds:g} s"
-
-
-WAIT = Tool(run=_run, about=_about)
-
-
-async def _budget(run: ToolRun, given: BudgetInput) -> ToolResult:
+async def budget_tool(run: ToolRun, given: BudgetInput) -> ToolResult:
+    """Return the spent and the remaining budget."""
     ctx = run.ctx
     spent = await ctx.db.read(lambda session: read_totals(session, ctx.campaign_id))
     mine = spent.researchers.get(ctx.researcher_id)
@@ -138,9 +133,6 @@ def _standing(standing: LimitUsage) -> str:
     )
 
 
-async def _finish(run: ToolRun, given: FinishInput) -> ToolResult:
+async def finish_tool(run: ToolRun, given: FinishInput) -> ToolResult:
+    """End the work; the loop reads the summary from the call."""
     return ToolResult("Your work is finished.")
-
-
-BUDGET = Tool(run=_budget, about=no_summary)
-FINISH = Tool(run=_finish, about=lambda given: given.summary)
