@@ -69,7 +69,8 @@ class CountingDatabase(Database):
         return await super().write(fn)
 
 
-async def test_a_turn_with_a_tool_writes_twice(house: House) -> None:
+async def test_a_turn_with_a_tool_writes_twice(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aar.researcher.turn._PROGRESS_SECONDS", 3600.0)  # a busy machine shows what a slow reply does
     counts: list[int] = []
     house.db.close()
     house.db = db = CountingDatabase(house.db.url)

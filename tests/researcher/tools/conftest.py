@@ -57,7 +57,7 @@ class Bench:
         """Check the input, run the tool and bound its result, as the toolbox does."""
         checked = INPUTS[tool].model_validate(given)
         run = ToolRun(self.ctx, key or uuid.uuid4().hex, repeated, 0)
-        return await truncate_result(self.ctx, ToolCall("x", run.key, tool, given), await TOOLS[tool].run(run, checked))
+        return await truncate_result(self.ctx, ToolCall("x", run.key, tool, given), await TOOLS[tool](run, checked))
 
     async def text(self, tool: str, **given: Any) -> str:
         """The text of a tool's result."""

@@ -26,7 +26,7 @@ from aar.researcher.context import StopRequested
 from aar.researcher.context_management import limit_context
 from aar.researcher.conversation import open_conversation_log
 from aar.researcher.loop import run_researcher
-from aar.researcher.tools.definitions import EDITOR, Tool, ToolResult, ToolRun, no_summary
+from aar.researcher.tools.definitions import EDITOR, ToolResult, ToolRun
 from aar.researcher.tools.executor import TOOLS, answer_interrupted_calls, execute_calls
 
 from ..conftest import CAMPAIGN, House
@@ -206,7 +206,7 @@ async def _breaks(run: ToolRun, given: Any) -> ToolResult:
 async def test_an_error_that_nobody_foresaw_is_an_answer_and_logged(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(TOOLS, "budget", Tool(run=_breaks, about=no_summary))  # type: ignore[arg-type]
+    monkeypatch.setitem(TOOLS, "budget", _breaks)  # type: ignore[arg-type]
     house.server.by_turn(Turn([call(1, "budget")]), Turn([call(2, "finish", summary="ok")]))
     structlog.reset_defaults()
     with capture_logs() as logged:
@@ -226,7 +226,7 @@ async def test_what_passes_by_itself_is_left_to_those_who_wait_for_it(
     async def raises(run: ToolRun, given: Any) -> ToolResult:
         raise error
 
-    monkeypatch.setitem(TOOLS, "budget", Tool(run=raises, about=no_summary))  # type: ignore[arg-type]
+    monkeypatch.setitem(TOOLS, "budget", raises)  # type: ignore[arg-type]
     house.server.by_turn(Turn([call(1, "budget")]))
     if isinstance(error, StopRequested):
         assert (await run_researcher(await house.context())).reason == "paused"
@@ -244,7 +244,7 @@ async def test_a_call_that_ended_the_loop_is_answered_and_not_run_again(
         runs.append(run.key)
         raise OSError(errno.EMFILE, "x")
 
-    monkeypatch.setitem(TOOLS, "budget", Tool(run=ends_the_loop, about=no_summary))  # type: ignore[arg-type]
+    monkeypatch.setitem(TOOLS, "budget", ends_the_loop)  # type: ignore[arg-type]
     house.server.by_turn(Turn([call(1, "budget"), call(2, "leaderboard")]), Turn([call(3, "finish", summary="ok")]))
     ctx = await house.context()
     with pytest.raises(OSError, match="x"):
