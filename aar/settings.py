@@ -109,3 +109,9 @@ def get_settings() -> Settings:
     Tests call ``get_settings.cache_clear()``.
     """
     return Settings()
+
+
+def load_settings(database: str | None) -> Settings:
+    """Return the current settings, with another database if one is named."""
+    settings = get_settings()
+    return settings if database is None else settings.model_copy(update={"database": database})

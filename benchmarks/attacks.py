@@ -14,7 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from aar.cli.problem.scoring_runs import outcome_summary
 from aar.problems.registry import find_problem
 from aar.redteam import SUBMISSIONS, AttackOutcome, attack_all
 from aar.sandbox.inventory import choose_backend
@@ -23,14 +22,9 @@ from aar.testing.principal_axes import PrincipalAxes
 
 def row(outcome: AttackOutcome) -> str:
     """Return one line of the table."""
-    result = outcome.result
-    gain = (
-        "–" if result is None or result.gain is None else f"{result.gain.mean:+.3f} ± {result.gain.standard_error:.3f}"
-    )
     noise = {True: "inside", False: "**above**", None: "–"}[outcome.inside_noise]
-    return (
-        f"| `{outcome.name}` | {outcome.goal} | {gain} | {noise} | {outcome_summary(outcome)} | {outcome.seconds:.0f} |"
-    )
+    cells = (f"`{outcome.name}`", outcome.goal, outcome.gain_text, noise, outcome.summary, f"{outcome.seconds:.0f}")
+    return f"| {' | '.join(cells)} |"
 
 
 async def main() -> None:
@@ -41,14 +35,14 @@ async def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--only", action="append", default=[], help="name of an attack; may be repeated")
     parser.add_argument("--principal-axes", action="store_true", help="weak_to_strong as it was before its version 2")
-    asked = parser.parse_args()
-    backend = await choose_backend(asked.backend)
+    options = parser.parse_args()
+    backend = await choose_backend(options.backend)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="aar-attack-", ignore_cleanup_errors=True) as folder:
-        problem = PrincipalAxes() if asked.principal_axes else find_problem(asked.problem)
-        outcomes = await attack_all(problem, backend, Path(folder), only=asked.only, submissions=asked.submissions)
+        problem = PrincipalAxes() if options.principal_axes else find_problem(options.problem)
+        outcomes = await attack_all(problem, backend, Path(folder), only=options.only, submissions=options.submissions)
     await backend.close()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {backend.name}, {asked.submissions} submissions\n")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {backend.name}, {options.submissions} submissions\n")
     print("| attack | what it tries | gain on the sealed split | noise | answered by | s |\n|---|---|---|---|---|---|")
     for outcome in outcomes:
         print(row(outcome))

@@ -17,7 +17,7 @@ from aar.campaign.directions import Direction, assign_directions, load_direction
 from aar.campaign.spec import AUTO, CampaignSpec
 from aar.errors import SetupError, UsageError
 from aar.llm.endpoints import Provider
-from aar.llm.price_book import OFFLINE_MODEL, ModelPrice, PriceBook
+from aar.llm.price_book import CLAUDE_MODEL, OFFLINE_MODEL, ModelPrice, PriceBook
 from aar.problems.plugin_calls import GIVES, call_plugin, probe_problem, read_brief
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem, ships
@@ -28,8 +28,6 @@ from aar.settings import Settings
 from aar.store import open_database
 from aar.store.database import Database
 
-CLAUDE_MODEL = "claude-sonnet-5-5"
-"""The model of ``auto`` if there is a key."""
 _FREE_BYTES = 1024**3
 
 

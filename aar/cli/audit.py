@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
 from aar.campaign.submission_decisions import (
     SubmissionDecision,
@@ -58,10 +58,9 @@ def confirm(
     While the campaign runs, its scorer does it as soon as it is free; otherwise it waits for `aar resume`.
     """
 
-    def rule(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
-        return confirm_submission(session, campaign_id, wanted, reason, by)
-
-    _decide(rule, "s{0} will be confirmed", number, name, campaign, json, database)
+    _decide(
+        partial(confirm_submission, reason=reason), "s{0} will be confirmed", number, name, campaign, json, database
+    )
 
 
 def disqualify(
@@ -75,10 +74,15 @@ def disqualify(
 ) -> None:
     """Take a submission off the leaderboard; its author reads the rule and the reason."""
 
-    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
-        return disqualify_submission(session, campaign_id, wanted, rule, reason, by)
-
-    _decide(decide, "s{0} is disqualified", number, name, campaign, json, database)
+    _decide(
+        partial(disqualify_submission, rule=rule, reason=reason),
+        "s{0} is disqualified",
+        number,
+        name,
+        campaign,
+        json,
+        database,
+    )
 
 
 def reinstate(
@@ -91,14 +95,11 @@ def reinstate(
 ) -> None:
     """Put a disqualified submission back on the leaderboard."""
 
-    def decide(session: Session, campaign_id: str, wanted: int, by: str) -> SubmissionDecision:
-        return reinstate_submission(session, campaign_id, wanted, reason, by)
-
-    _decide(decide, "s{0} is reinstated", number, name, campaign, json, database)
+    _decide(partial(reinstate_submission, reason=reason), "s{0} is reinstated", number, name, campaign, json, database)
 
 
 def _decide(
-    decide: Callable[[Session, str, int, str], SubmissionDecision],
+    decide: Callable[..., SubmissionDecision],
     done: str,
     number: str,
     name: str | None,
@@ -110,10 +111,10 @@ def _decide(
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            ruling = decide(session, view.id, wanted, by)
+            decision = decide(session, view.id, wanted, by=by)
     if json:
-        print_json(ruling)
+        print_json(decision)
         return
-    waits = ruling.submission.state in ("queued", "scoring") or "will be" in done
-    later = "" if ruling.heard or not waits else f", once the campaign goes on: aar resume {view.id}"
+    waits = decision.submission.state in ("queued", "scoring") or "will be" in done
+    later = "" if decision.heard or not waits else f", once the campaign goes on: aar resume {view.id}"
     print(done.format(wanted) + later)

@@ -15,7 +15,7 @@ import typer
 from aar.auth.sessions import LOGIN_LINK_SECONDS
 from aar.campaign.views import CampaignView, get_campaign, list_campaigns
 from aar.errors import AarError, UsageError
-from aar.settings import Settings, get_settings
+from aar.settings import Settings, load_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
@@ -44,12 +44,6 @@ class CliContext:
     def report_path(self, campaign_id: str) -> Path:
         """Return the default path of a campaign's report."""
         return self.settings.campaign_dir(campaign_id) / "report.html"
-
-
-def load_settings(database: str | None) -> Settings:
-    """Return the machine's settings, with another database if one is named."""
-    settings = get_settings()
-    return settings if database is None else settings.model_copy(update={"database": database})
 
 
 @contextmanager

@@ -18,17 +18,15 @@ import anyio.to_thread
 import typer
 from rich.text import Text
 
-from aar.campaign.preflight import CLAUDE_MODEL
-from aar.cli.context import load_settings
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.printing import make_console, print_json, to_json_value
 from aar.errors import AarError, UsageError
-from aar.llm.price_book import PriceBook
+from aar.llm.price_book import CLAUDE_MODEL, PriceBook
 from aar.problems.plugin_calls import call_plugin
 from aar.problems.registry import find_problem, installed_problems
 from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.sandbox.inventory import list_availability
-from aar.settings import Settings
+from aar.settings import Settings, load_settings
 from aar.store import open_database
 from aar.store.database import display_url, parse_url
 from aar.text import clean_text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import json as json_module
 from typing import Annotated
 
@@ -19,11 +18,23 @@ from aar.errors import UsageError
 from aar.forum.references import submission_status_word
 from aar.readmodels.formatting import format_clock, format_datetime, format_score, phase_label
 from aar.readmodels.leaderboard import BoardRow, find_metric, read_board
-from aar.readmodels.submission_code import CodeFile, read_submission_code
-from aar.readmodels.submission_details import SubmissionDetails, read_submission_details
-from aar.scoring.submission_history import SubmissionRecord, read_submission_record
+from aar.readmodels.submission_code import read_submission_code
+from aar.readmodels.submission_details import Score, SubmissionDetails, read_submission_details
+from aar.scoring.audits.audit_findings import FindingView
+from aar.scoring.submission_history import EstimateRecord, SubmissionRecord, read_submission_record
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
 from aar.text import clean_line, clean_text, shorten
+
+_STYLES = {
+    "passed": "green",
+    "confirmed": "green",
+    "labelled": "yellow",
+    "flagged": "yellow",
+    "refuted": "red",
+    "rejected": "red",
+    "disqualified": "red",
+    "skipped": "dim",
+}
 
 
 def leaderboard(
@@ -43,27 +54,26 @@ def leaderboard(
         metric = find_metric(view.problem)
         higher = metric is None or metric.higher_is_better
         with workplace.database.reading() as session:
-            found = read_board(session, view.id, limit=limit, higher_is_better=higher)
+            board = read_board(session, view.id, limit=limit, higher_is_better=higher)
     if json:
-        print_json(found.rows)
+        print_json(board.rows)
         return
-    print_table(
-        leaderboard_table(found.rows, metric.name if metric else "score"), empty="No submission is measured yet."
-    )
-    _print_fallen("Disqualified", found.disqualified)
-    _print_fallen("Refuted at confirmation", found.refuted)
+    table = leaderboard_table(board.rows, metric.name if metric else "score")
+    print_table(table, empty="No submission is measured yet.")
+    _print_fallen("Disqualified", board.disqualified)
+    _print_fallen("Refuted at confirmation", board.refuted)
 
 
 def leaderboard_table(rows: list[BoardRow], metric: str) -> Table:
     """Return the rows of the leaderboard as a table."""
-    made = make_table(
+    table = make_table(
         "#", "band", metric, "90 % interval", "confirmed", "seeds", "", "by", "status", "title", right=("#", "seeds")
     )
     for row in rows:
         each = row.submission
         interval = "–" if each.low is None or each.high is None else f"{each.low:.2f} … {each.high:.2f}"
         sealed = row.confirmed.score if row.confirmed else None
-        made.add_row(
+        table.add_row(
             str(row.rank),
             str(row.band),
             format_score(each.mean, each.standard_error),
@@ -75,14 +85,14 @@ def leaderboard_table(rows: list[BoardRow], metric: str) -> Table:
             "provisional" if row.provisional else each.status,
             clean_line(" ".join([each.title, *(f"[{label}]" for label in row.labels)])),
         )
-    return made
+    return table
 
 
-def _print_fallen(head: str, found: list[SubmissionView]) -> None:
+def _print_fallen(heading: str, submissions: list[SubmissionView]) -> None:
     out = make_console()
-    if found:
-        out.print(f"\n{head}", style="bold")
-    for each in found:
+    if submissions:
+        out.print(f"\n{heading}", style="bold")
+    for each in submissions:
         rule = f"  {clean_line(each.disqualified)}" if each.disqualified else ""
         out.print(f"  s{each.number} by {clean_line(each.researcher_name)}{rule}  {clean_line(each.title)}")
 
@@ -105,80 +115,74 @@ def submissions(
             "submission number is missing: --record shows one submission", "Add it: aar submissions s12 --record"
         )
     with open_context(database) as workplace:
-        if record and number is not None:
-            print_history(workplace, campaign, parse_submission_number(number), json)
-        elif number is None:
-            _list(workplace, campaign, researcher, json)
+        view = workplace.campaign(campaign)
+        if number is None:
+            _print_list(workplace, view.id, researcher, json)
+        elif record:
+            _print_record(workplace, view.id, parse_submission_number(number), json)
         else:
-            _show(workplace, campaign, number, json)
+            _print_submission(workplace, view.id, parse_submission_number(number), json)
 
 
-def _list(workplace: CliContext, campaign: str, researcher: str | None, json: bool) -> None:
-    view = workplace.campaign(campaign)
-    found: list[SubmissionView] = []
+def _print_list(workplace: CliContext, campaign_id: str, researcher: str | None, json: bool) -> None:
+    submissions: list[SubmissionView] = []
     with workplace.database.reading() as session:
-        by = None if researcher is None else get_researcher(session, view.id, researcher).id
+        by = None if researcher is None else get_researcher(session, campaign_id, researcher).id
         while page := list_submissions(
-            session, view.id, researcher_id=by, after=found[-1].number if found else 0, limit=500
+            session, campaign_id, researcher_id=by, after=submissions[-1].number if submissions else 0, limit=500
         ):
-            found += page
+            submissions += page
     if json:
-        print_json(found)
+        print_json(submissions)
         return
-    made = make_table("", "by", "at", "state", "score", "title")
-    for each in found:
-        made.add_row(
+    table = make_table("", "by", "at", "state", "score", "title")
+    for each in submissions:
+        table.add_row(
             f"s{each.number}",
             clean_line(each.researcher_name),
             format_clock(each.created_at),
-            clean_line(submission_standing(each)),
+            clean_line(_status_text(each)),
             format_score(each.mean, each.standard_error),
             clean_line(each.title),
         )
-    print_table(made, empty="There is no submission yet.")
+    print_table(table, empty="There is no submission yet.")
 
 
-def _show(workplace: CliContext, campaign: str, number: str, json: bool) -> None:
-    wanted = parse_submission_number(number)
-    view = workplace.campaign(campaign)
-    with workplace.database.reading() as session:
-        found = get_submission(session, view.id, wanted)
-        close = read_submission_details(session, view.id, wanted)
-    files = read_submission_code(workplace.snapshots(view.id), found.digest)
-    if json:
-        print_json({**to_json_value(found), **to_json_value(close), "files": files})
-        return
-    _print(found, close, files)
-
-
-def parse_submission_number(given: str) -> int:
+def parse_submission_number(text: str) -> int:
     """Return the number of a submission from ``12`` or ``s12``.
 
     Raises UsageError.
     """
-    digits = given.removeprefix("s").removeprefix("S")
+    digits = text.removeprefix("s").removeprefix("S")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise UsageError(f"submission number is not valid: got {given!r}, expected 12 or s12", "See `aar submissions`")
+        raise UsageError(f"submission number is not valid: got {text!r}, expected 12 or s12", "See `aar submissions`")
     return int(digits)
 
 
-def _print(found: SubmissionView, close: SubmissionDetails, files: list[CodeFile]) -> None:
+def _print_submission(workplace: CliContext, campaign_id: str, number: int, json: bool) -> None:
+    with workplace.database.reading() as session:
+        view = get_submission(session, campaign_id, number)
+        details = read_submission_details(session, campaign_id, number)
+    files = read_submission_code(workplace.snapshots(campaign_id), view.digest)
+    if json:
+        print_json({**to_json_value(view), **to_json_value(details), "files": files})
+        return
     out = make_console()
-    out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
+    out.print(f"s{view.number}: {clean_line(view.title)}", style="bold")
     for name, value in (
-        ("by", f"{clean_line(found.researcher_name)}, {format_datetime(found.created_at)}"),
-        ("state", clean_line(submission_standing(found))),
-        ("score", f"{format_score(found.mean, found.standard_error)} over {found.seeds} seeds" if found.seeds else "–"),
-        ("verdict", clean_text(found.verdict) or "–"),
-        ("families", ", ".join(clean_line(family) for family in found.families) or "–"),
-        ("digest", found.digest + (f", built on {found.parent}" if found.parent else "")),
+        ("by", f"{clean_line(view.researcher_name)}, {format_datetime(view.created_at)}"),
+        ("state", clean_line(_status_text(view))),
+        ("score", f"{format_score(view.mean, view.standard_error)} over {view.seeds} seeds" if view.seeds else "–"),
+        ("verdict", clean_text(view.verdict) or "–"),
+        ("families", ", ".join(clean_line(family) for family in view.families) or "–"),
+        ("digest", view.digest + (f", built on {view.parent}" if view.parent else "")),
     ):
         out.print(f"{name:>9}  {value}")
     out.print()
-    out.print(clean_text(found.claim))
-    if found.hypothesis:
-        out.print(f"\nExpected: {clean_text(found.hypothesis)}")
-    print_checks(out, close)
+    out.print(clean_text(view.claim))
+    if view.hypothesis:
+        out.print(f"\nExpected: {clean_text(view.hypothesis)}")
+    _print_results(out, details)
     if not files:
         out.print("\nIts code is not stored on this machine.", style="dim")
     for file in files:
@@ -188,115 +192,108 @@ def _print(found: SubmissionView, close: SubmissionDetails, files: list[CodeFile
         out.print(text, soft_wrap=True)
 
 
-_STYLES = {
-    "passed": "green",
-    "confirmed": "green",
-    "labelled": "yellow",
-    "flagged": "yellow",
-    "refuted": "red",
-    "rejected": "red",
-    "disqualified": "red",
-    "skipped": "dim",
-}
-
-
-def submission_standing(found: SubmissionView) -> str:
+def _status_text(view: SubmissionView) -> str:
     """Return a submission's status as short text, such as ``confirmed``.
 
     Also ``disqualified: static.network`` or ``queued``.
     """
-    if found.disqualified:
-        return f"disqualified: {found.disqualified}"
-    return found.state if not found.finished else submission_status_word(found.state, found.status, "")
+    if view.disqualified:
+        return f"disqualified: {view.disqualified}"
+    return view.state if not view.finished else submission_status_word(view.state, view.status, "")
 
 
-def print_details(found: SubmissionView, close: SubmissionDetails) -> None:
+def print_details(view: SubmissionView, details: SubmissionDetails) -> None:
     """Print scores by phase, audits, checks and history."""
     out = make_console()
-    out.print(f"s{found.number}: {clean_line(found.title)}", style="bold")
+    out.print(f"s{view.number}: {clean_line(view.title)}", style="bold")
     out.print(
-        f"by {clean_line(found.researcher_name)}, {format_datetime(found.created_at)}; "
-        f"{clean_line(submission_standing(found))}"
+        f"by {clean_line(view.researcher_name)}, {format_datetime(view.created_at)}; {clean_line(_status_text(view))}"
     )
-    print_checks(out, close)
+    _print_results(out, details)
 
 
-def print_checks(out: Console, close: SubmissionDetails) -> None:
+def _print_results(out: Console, details: SubmissionDetails) -> None:
     """Print scores by phase, audits, history and open checks, leaving out empty parts."""
-    if close.phases:
-        made = make_table("scores", "score", "90 % interval", "seeds", "by domain", right=("seeds",))
-        for phase in close.phases:
-            each = phase.score
-            domains = ", ".join(f"{clean_line(name)} {format_score(part.mean)}" for name, part in phase.domains.items())
-            made.add_row(
-                phase_label(phase.phase),
-                format_score(each.mean, each.standard_error),
-                f"{each.low:.2f} … {each.high:.2f}",
-                str(phase.seeds),
-                domains or "–",
-            )
-        out.print()
-        out.print(made)
-    for audit in close.audits:
-        rule = f" {clean_line(audit.rule)}" if audit.rule else ""
-        out.print(f"\n{clean_line(audit.audit)} audit: {audit.verdict}{rule}", style=_STYLES.get(audit.verdict, ""))
-        out.print(clean_text(audit.reason), soft_wrap=True)
-        if audit.evidence:
-            out.print(clean_text(json.dumps(audit.evidence, indent=1, ensure_ascii=False)), style="dim", soft_wrap=True)
-    if close.history:
-        made = make_table("history", "", "by", "why")
-        for change in close.history:
-            why = shorten(change.cause, 400)
-            made.add_row(
-                format_datetime(change.at),
-                f"{change.old} → {change.new}" if change.old else change.new,
-                clean_line(change.by),
-                why,
-            )
-        out.print()
-        out.print(made)
-    for check in close.waiting:
+    scores = make_table("scores", "score", "90 % interval", "seeds", "by domain", right=("seeds",))
+    for phase in details.phases:
+        domains = ", ".join(f"{clean_line(name)} {format_score(part.mean)}" for name, part in phase.domains.items())
+        scores.add_row(phase_label(phase.phase), *_score_cells(phase.score), str(phase.seeds), domains or "–")
+    _print_rows(out, scores)
+    for audit in details.audits:
+        _print_audit(out, audit, _STYLES.get(audit.verdict, ""))
+    history = make_table("history", "", "by", "why")
+    for change in details.history:
+        status = f"{change.old} → {change.new}" if change.old else change.new
+        history.add_row(format_datetime(change.at), status, clean_line(change.by), shorten(change.cause, 400))
+    _print_rows(out, history)
+    for check in details.waiting:
         out.print(f"\n{check.kind}: {check.state}, {clean_line(check.cause)}", style="yellow")
 
 
-def print_history(workplace: CliContext, campaign: str, number: int, json: bool) -> None:
-    """Print the full record of a submission.
+def _score_cells(score: Score | EstimateRecord) -> tuple[str, str]:
+    return format_score(score.mean, score.standard_error), f"{score.low:.2f} … {score.high:.2f}"
 
-    Raises NotFound.
-    """
-    view = workplace.campaign(campaign)
+
+def _print_audit(out: Console, audit: FindingView, style: str = "", at: str = "") -> None:
+    rule = f" {clean_line(audit.rule)}" if audit.rule else ""
+    out.print(f"\n{at}{clean_line(audit.audit)} audit: {audit.verdict}{rule}", style=style)
+    out.print(clean_text(audit.reason), soft_wrap=True)
+    if audit.evidence:
+        evidence = json_module.dumps(audit.evidence, indent=1, ensure_ascii=False)
+        out.print(clean_text(evidence), style="dim", soft_wrap=True)
+
+
+def _print_rows(out: Console, table: Table) -> None:
+    if table.row_count:
+        out.print()
+        out.print(table)
+
+
+def _print_record(workplace: CliContext, campaign_id: str, number: int, json: bool) -> None:
+    """Print the full record of a submission, for the operator."""
     with workplace.database.reading() as session:
-        found = read_submission_record(session, view.id, number)
+        record = read_submission_record(session, campaign_id, number)
     if json:
-        print_json(found)
+        print_json(record)
         return
     out = make_console()
-    _print_frozen(out, found)
-    _print_measured(out, found)
-    _print_judged(out, found)
-
-
-def _print_frozen(out: Console, found: SubmissionRecord) -> None:
-    view = found.submission
-    same, alike = (", ".join(f"s{number}" for number in which) for which in (found.same_code, found.alike))
+    view = record.submission
+    same, alike = (", ".join(f"s{number}" for number in numbers) for numbers in (record.same_code, record.alike))
     out.print(f"s{view.number}: {clean_line(view.title)}", style="bold")
     for name, value in (
         ("by", f"{clean_line(view.researcher_name)}, {format_datetime(view.created_at)}"),
-        ("stands", clean_line(submission_standing(view))),
+        ("stands", clean_line(_status_text(view))),
         ("digest", view.digest + (f", the same files as {same}" if same else "")),
         ("alike", f"the same code as {alike} but for layout and names" if alike else "–"),
         ("parent", view.parent or "–"),
-        ("charged", f"{found.charged_runs} scoring runs"),
+        ("charged", f"{record.charged_runs} scoring runs"),
         ("claim", clean_text(view.claim)),
         ("expected", clean_text(view.hypothesis) or "–"),
         ("verdict", clean_text(view.verdict) or "–"),
     ):
         out.print(f"{name:>9}  {value}", soft_wrap=True)
+    _print_record_results(out, record)
+    for audit in record.audits:
+        _print_audit(out, audit, at=f"{format_datetime(audit.at)} ")
+    changes = make_table("changes", "", "by", "why")
+    for change in record.changes:
+        status = f"{change.old or '–'} → {change.new}"
+        changes.add_row(format_datetime(change.at), status, clean_line(change.by), clean_line(change.cause))
+    _print_rows(out, changes)
+    for check in record.checks:
+        by = f"{clean_line(check.by)}, {format_datetime(check.created_at)}"
+        out.print(f"\n{check.kind} asked for by {by}: {check.state}")
+        out.print(clean_line(check.cause), soft_wrap=True)
+    events = make_table("event", "", "", right=("event",))
+    for event in record.happenings:
+        events.add_row(str(event.id), format_datetime(event.at), clean_line(event.line))
+    out.print()
+    out.print(events)
 
 
-def _print_measured(out: Console, found: SubmissionRecord) -> None:
+def _print_record_results(out: Console, record: SubmissionRecord) -> None:
     runs = make_table("run", "domain", "drawn", "seed", "split", "state", "output", "s", right=("seed", "split", "s"))
-    for run in found.runs:
+    for run in record.runs:
         runs.add_row(
             f"{run.phase} {run.index}",
             clean_line(run.domain),
@@ -307,47 +304,11 @@ def _print_measured(out: Console, found: SubmissionRecord) -> None:
             (run.output_digest or "–")[:12],
             f"{run.seconds:.1f}",
         )
-    if found.runs:
-        out.print()
-        out.print(runs)
-    for run in found.runs:
+    _print_rows(out, runs)
+    for run in record.runs:
         if run.verdict:
             out.print(f"{run.phase} {run.index}: {clean_line(run.verdict)}", style="dim", soft_wrap=True)
-    estimates = make_table("scores", "score", "90 % interval", "seeds", right=("seeds",))
-    for each in found.estimates:
-        interval = f"{each.low:.2f} … {each.high:.2f}"
-        estimates.add_row(each.phase, format_score(each.mean, each.standard_error), interval, str(each.seeds))
-    if found.estimates:
-        out.print()
-        out.print(estimates)
-
-
-def _print_judged(out: Console, found: SubmissionRecord) -> None:
-    for audit in found.audits:
-        rule = f" {clean_line(audit.rule)}" if audit.rule else ""
-        out.print(f"\n{format_datetime(audit.at)} {clean_line(audit.audit)} audit: {audit.verdict}{rule}")
-        out.print(clean_text(audit.reason), soft_wrap=True)
-        if audit.evidence:
-            evidence = json_module.dumps(audit.evidence, indent=1, ensure_ascii=False)
-            out.print(clean_text(evidence), style="dim", soft_wrap=True)
-    changes = make_table("changes", "", "by", "why")
-    for change in found.changes:
-        changes.add_row(
-            format_datetime(change.at),
-            f"{change.old or '–'} → {change.new}",
-            clean_line(change.by),
-            clean_line(change.cause),
-        )
-    if found.changes:
-        out.print()
-        out.print(changes)
-    for check in found.checks:
-        out.print(
-            f"\n{check.kind} asked for by {clean_line(check.by)}, {format_datetime(check.created_at)}: {check.state}"
-        )
-        out.print(clean_line(check.cause), soft_wrap=True)
-    log = make_table("event", "", "", right=("event",))
-    for event in found.happenings:
-        log.add_row(str(event.id), format_datetime(event.at), clean_line(event.line))
-    out.print()
-    out.print(log)
+    scores = make_table("scores", "score", "90 % interval", "seeds", right=("seeds",))
+    for each in record.estimates:
+        scores.add_row(each.phase, *_score_cells(each), str(each.seeds))
+    _print_rows(out, scores)

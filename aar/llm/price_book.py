@@ -17,6 +17,8 @@ from functools import lru_cache
 from aar.errors import SpecError
 from aar.llm.usage import ServedTerms, Usage
 
+CLAUDE_MODEL = "claude-sonnet-5-5"
+"""The model of ``auto`` if there is a key."""
 OFFLINE_MODEL = "offline-search"
 """The offline search baseline: no LLM; the model server of this package plays it, without a key and at no cost."""
 NO_MODEL = "the reply does not name the model that answered"

@@ -57,6 +57,7 @@ ATTACKS: tuple[Attack, ...] = (
 )
 REMAINING: tuple[Attack, ...] = (KnownComponents(),)
 """Attacks that are known to succeed (docs/attacks.md gives the reasons): made only if they are named."""
+_SUMMARY_CHARACTERS = 160
 SUBMISSIONS = 240
 """Default submissions of an attacker; a quick campaign allows 16 to all researchers together."""
 
@@ -90,6 +91,24 @@ class AttackOutcome:
             return True
         answered = bool(self.result.stopped or self.result.noted)
         return not self.result.through and (self.inside_noise is not False or answered)
+
+    @property
+    def gain_text(self) -> str:
+        """Return the gain on the sealed split with its standard error; a dash for none."""
+        gain = self.result and self.result.gain
+        return f"{gain.mean:+.3f} ± {gain.standard_error:.3f}" if gain else "–"
+
+    @property
+    def summary(self) -> str:
+        """Return the defence that stopped or marked it, or what got through."""
+        result = self.result
+        if result is None:
+            return self.skipped
+        if result.through:
+            return f"GOT THROUGH: {'; '.join(result.through)}"[:_SUMMARY_CHARACTERS]
+        parts = (result.stopped, f"marked {result.noted}" if result.noted else "")
+        text = "; ".join(part for part in parts if part)[:_SUMMARY_CHARACTERS]
+        return text or ("" if self.inside_noise is not False else "NOBODY")
 
 
 async def attack_all(
