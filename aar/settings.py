@@ -101,6 +101,10 @@ class Settings(BaseSettings):
         """
         return self.home / "campaigns" / campaign_id
 
+    def report_path(self, campaign_id: str) -> Path:
+        """Return the default path of a campaign's report."""
+        return self.campaign_dir(campaign_id) / "report.html"
+
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:

@@ -33,16 +33,16 @@ def show(
 
     For people only: researchers see neither confirmed scores nor evidence.
     """
-    wanted = parse_submission_number(number)
+    submission_number = parse_submission_number(number)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            found = get_submission(session, view.id, wanted)
-            close = read_submission_details(session, view.id, wanted)
+            submission = get_submission(session, view.id, submission_number)
+            close = read_submission_details(session, view.id, submission_number)
     if json:
-        print_json({**to_json_value(found), **to_json_value(close)})
+        print_json({**to_json_value(submission), **to_json_value(close)})
     else:
-        print_details(found, close)
+        print_details(submission, close)
 
 
 def confirm(
@@ -107,14 +107,14 @@ def _decide(
     json: bool,
     database: str | None,
 ) -> None:
-    wanted, by = parse_submission_number(number), author_name(name)
+    submission_number, by = parse_submission_number(number), author_name(name)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            decision = decide(session, view.id, wanted, by=by)
+            decision = decide(session, view.id, submission_number, by=by)
     if json:
         print_json(decision)
         return
     waits = decision.submission.state in ("queued", "scoring") or "will be" in done
     later = "" if decision.heard or not waits else f", once the campaign goes on: aar resume {view.id}"
-    print(done.format(wanted) + later)
+    print(done.format(submission_number) + later)

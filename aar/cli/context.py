@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -41,10 +40,6 @@ class CliContext:
         """Return the store of a campaign's frozen code."""
         return SnapshotStore(self.settings.campaign_dir(campaign_id) / "snapshots")
 
-    def report_path(self, campaign_id: str) -> Path:
-        """Return the default path of a campaign's report."""
-        return self.settings.campaign_dir(campaign_id) / "report.html"
-
 
 @contextmanager
 def open_context(database: str | None) -> Iterator[CliContext]:
@@ -54,11 +49,11 @@ def open_context(database: str | None) -> Iterator[CliContext]:
         DatabaseError: it cannot be used.
     """
     settings = load_settings(database)
-    found = open_database(settings.database_url)
+    db = open_database(settings.database_url)
     try:
-        yield CliContext(settings, found)
+        yield CliContext(settings, db)
     finally:
-        found.close()
+        db.close()
 
 
 LATEST = "latest"

@@ -31,6 +31,8 @@ from aar.store import open_database
 from aar.store.database import display_url, parse_url
 from aar.text import clean_text
 
+_FREE_GIB = 1.0
+
 
 def doctor(
     only: Annotated[
@@ -45,29 +47,26 @@ def doctor(
 
     Exits with code 3 if something that every campaign needs is missing.
     """
-    findings = asyncio.run(run_doctor_checks(load_settings(database), only or []))
-    fit = all(finding.ok or not finding.needed for finding in findings)
+    results = asyncio.run(run_doctor_checks(load_settings(database), only or []))
+    fit = all(finding.ok or not finding.needed for finding in results)
     if json:
-        print_json({"ok": fit, "checks": to_json_value(findings)})
+        print_json({"ok": fit, "checks": to_json_value(results)})
     elif not quiet:
-        _print(findings, fit)
+        _print(results, fit)
     raise typer.Exit(0 if fit else 3)
 
 
-def _print(findings: list[CheckResult], fit: bool) -> None:
+def _print(results: list[CheckResult], fit: bool) -> None:
     out = make_console()
-    width = max(len(finding.name) for finding in findings)
-    for finding in findings:
-        sign, style = ("✓", "green") if finding.ok else ("✗", "red") if finding.needed else ("–", "yellow")
-        out.print(Text.assemble((sign, style), f" {finding.name:<{width}}  {clean_text(finding.detail)}"))
-        if finding.remedy and not finding.ok:
-            out.print(f"  {'':<{width}}  → {clean_text(finding.remedy)}")
-        for note in finding.notes:
+    width = max(len(result.name) for result in results)
+    for result in results:
+        sign, style = ("✓", "green") if result.ok else ("✗", "red") if result.needed else ("–", "yellow")
+        out.print(Text.assemble((sign, style), f" {result.name:<{width}}  {clean_text(result.detail)}"))
+        if result.remedy and not result.ok:
+            out.print(f"  {'':<{width}}  → {clean_text(result.remedy)}")
+        for note in result.notes:
             out.print(f"  {'':<{width}}  note: {clean_text(note)}", style="dim")
     out.print("\nReady: aar start" if fit else "\nA campaign cannot run yet; see the lines marked ✗.", style="bold")
-
-
-_FREE_GIB = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +102,11 @@ async def run_doctor_checks(settings: Settings, only: Sequence[str]) -> list[Che
     for name in only:
         if name not in CHECKS:
             raise UsageError(f"check does not exist: got {name}", f"Use one of: {', '.join(CHECKS)}")
-    found: list[CheckResult] = []
+    results: list[CheckResult] = []
     for name, check in CHECKS.items():
         if name in only or not only:
-            found += await check(settings)
-    return found
+            results += await check(settings)
+    return results
 
 
 async def _machine(_settings: Settings) -> list[CheckResult]:
@@ -140,37 +139,37 @@ async def _database(settings: Settings) -> list[CheckResult]:
 def _open_and_close(url: str) -> CheckResult:
     try:
         parsed = parse_url(url)
-        shown = display_url(parsed)
+        address = display_url(parsed)
         if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").expanduser().exists():
-            return CheckResult("database", True, True, f"{shown} (made at the first campaign)")
+            return CheckResult("database", True, True, f"{address} (made at the first campaign)")
         open_database(url).close()
     except AarError as error:
         return CheckResult("database", False, True, error.message, error.remedy)
-    return CheckResult("database", True, True, shown)
+    return CheckResult("database", True, True, address)
 
 
 async def _sandbox(_settings: Settings) -> list[CheckResult]:
-    found = [
+    results = [
         CheckResult(name, state.ok, False, state.detail, state.remedy, tuple(state.notes))
         for name, state in (await list_availability()).items()
     ]
-    usable = [each.name for each in found if each.ok]
+    usable = [each.name for each in results if each.ok]
     detail = f"campaigns here use {usable[0]}" if usable else "no sandbox works here"
     remedy = "Install bubblewrap (Debian: apt-get install bubblewrap), or Docker and then run: aar sandbox build"
-    return [*found, CheckResult("sandbox", bool(usable), True, detail, remedy)]
+    return [*results, CheckResult("sandbox", bool(usable), True, detail, remedy)]
 
 
 async def _problem(_settings: Settings) -> list[CheckResult]:
-    found: list[CheckResult] = []
+    results: list[CheckResult] = []
     for each in installed_problems():
         try:
             problem = find_problem(each.name)
             await call_plugin(problem, "check_data")
         except AarError as error:
-            found.append(CheckResult("problem", False, each.name == "weak_to_strong", error.message, error.remedy))
+            results.append(CheckResult("problem", False, each.name == "weak_to_strong", error.message, error.remedy))
         else:
-            found.append(CheckResult("problem", True, True, f"{problem.name}: {problem.title}; its data is complete"))
-    return found
+            results.append(CheckResult("problem", True, True, f"{problem.name}: {problem.title}; its data is complete"))
+    return results
 
 
 async def _model(settings: Settings) -> list[CheckResult]:

@@ -71,8 +71,8 @@ def invite_(
     address = f"{view.address or 'http://127.0.0.1:8808'}/mcp"
     ways = connection_commands(address, token, home=str(workplace.settings.home) if os.environ.get("AAR_HOME") else "")
     if json:
-        made = {"campaign_id": view.id, "name": name, "token": token, "address": address}
-        print_json(made | ways)
+        invitation = {"campaign_id": view.id, "name": name, "token": token, "address": address}
+        print_json(invitation | ways)
         return
     print(f"{name} can join campaign {view.id}. The token is shown only now:\n\n  {token}\n")
     print("Claude Code, over the network (while `aar start` or `aar serve` runs):\n")
@@ -99,5 +99,5 @@ def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOp
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            gone = revoke_token(session, view.id, name)
-    print(f"{gone.name}'s token for campaign {view.id} is no longer valid")
+            researcher = revoke_token(session, view.id, name)
+    print(f"{researcher.name}'s token for campaign {view.id} is no longer valid")

@@ -48,12 +48,12 @@ def list_(json: JsonFlag = False, database: DatabaseOption = None) -> None:
     if json:
         print_json([{**to_json_value(row), "in_use": campaigns.get(row.campaign_id, False)} for row in rows])
         return
-    made = make_table("name", "backend", "campaign", "state", "age", "in use", right=("age",))
+    table = make_table("name", "backend", "campaign", "state", "age", "in use", right=("age",))
     for row in rows:
         use = {True: "yes", False: "no", None: "not in this database"}[campaigns.get(row.campaign_id)]
         state = "running" if row.running else "ended"
-        made.add_row(row.name, row.backend, row.campaign_id, state, format_duration(row.age_seconds), use)
-    print_table(made, empty="There is no sandbox.")
+        table.add_row(row.name, row.backend, row.campaign_id, state, format_duration(row.age_seconds), use)
+    print_table(table, empty="There is no sandbox.")
 
 
 def stats(json: JsonFlag = False) -> None:
@@ -63,13 +63,13 @@ def stats(json: JsonFlag = False) -> None:
         print_json(rows)
         return
     numbers = ("memory", "processes", "CPU time", "workspace")
-    made = make_table("name", "backend", *numbers, right=numbers)
+    table = make_table("name", "backend", *numbers, right=numbers)
     for row in rows:
         if row.stats is None:
-            made.add_row(row.name, row.backend, *("–" for _ in numbers))
+            table.add_row(row.name, row.backend, *("–" for _ in numbers))
             continue
         room = row.stats.workspace_bytes
-        made.add_row(
+        table.add_row(
             row.name,
             row.backend,
             f"{row.stats.memory_bytes / 1024**2:.0f} MB",
@@ -77,7 +77,7 @@ def stats(json: JsonFlag = False) -> None:
             format_duration(row.stats.cpu_seconds),
             "–" if room < 0 else f"{room / 1024**2:.0f} MB",
         )
-    print_table(made, empty="There is no sandbox.")
+    print_table(table, empty="There is no sandbox.")
 
 
 def prune(

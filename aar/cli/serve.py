@@ -25,6 +25,9 @@ from aar.processes import exit_with_parent, raise_open_file_limit
 from aar.web.app import create_app
 from aar.web.server import access_notice, bind_listener, page_address, serve_app
 
+_NICE = 5
+"""Drawing pages gives way to the campaign's own work."""
+
 
 def serve(
     campaign: CampaignId = LATEST,
@@ -56,10 +59,6 @@ def serve(
         print(access_notice(host, str(home / "operator-token")))
         print(login_line(page_address(listener, host), links.issue("operator", login_name())), flush=True)
         asyncio.run(serve_app(app, listener, handle_signals=True))
-
-
-_NICE = 5
-"""Drawing pages gives way to the campaign's own work."""
 
 
 def main(campaign_id: str, host: str, descriptor: int, parent: IO[bytes]) -> None:

@@ -50,6 +50,22 @@ _ALERT_KINDS = (
 )
 _EVENTS_READ = 200
 _ENDED_STATES = ("finished", "failed")
+_INCIDENT_KINDS = (
+    "campaign_started",
+    "campaign_paused",
+    "campaign_finished",
+    "context_reset",
+    "model_call_failed",
+    "model_service_unavailable",
+    "model_service_recovered",
+    "problem_failed",
+    "sandbox_incident",
+    "sandbox_lost",
+    "service_failed",
+    "usage_doubted",
+)
+_MOST_TEXT = 200
+_MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +106,7 @@ def list_alerts(session: Session, campaign_id: str, audience: Audience = Audienc
         .order_by((EventRecord.id + 0).desc())  # as an expression, the few are found by their kind
         .limit(_EVENTS_READ)
     ).all()
-    found: dict[tuple[str, ...], Alert] = {}
+    alerts: dict[tuple[str, ...], Alert] = {}
     for record in records:
         event = parse_event(record.payload)
         who = (record.researcher_id or "").rpartition("-")[2]
@@ -105,14 +121,14 @@ def list_alerts(session: Session, campaign_id: str, audience: Audience = Audienc
             if not _ended_it(session, event, record):
                 continue
             key, grave = ("ended",), False
-        known = found.get(key)
-        if known is None:
+        earlier = alerts.get(key)
+        if earlier is None:
             logged = LoggedEvent(record.id, campaign_id, record.researcher_id, record.at, event)
             seen = event_seen_by(logged, audience)
-            found[key] = Alert(record.at, kind, grave, clean_line(seen.event.summary()) if seen else event.kind, who)
+            alerts[key] = Alert(record.at, kind, grave, clean_line(seen.event.summary()) if seen else event.kind, who)
         elif kind == "incident":
-            found[key] = Alert(known.at, kind, grave, known.text, who, known.count + 1)
-    every = [*found.values(), *_failures(session, campaign_id), *_lost_controller(campaign)]
+            alerts[key] = Alert(earlier.at, kind, grave, earlier.text, who, earlier.count + 1)
+    every = [*alerts.values(), *_failures(session, campaign_id), *_lost_controller(campaign)]
     return sorted(every, key=lambda each: (not each.grave, -each.at.timestamp()))
 
 
@@ -207,26 +223,8 @@ def _lost_controller(campaign: Campaign | None) -> list[Alert]:
     """Returns an alert if the controller of a running campaign is dead."""
     if campaign is None or controller_state(campaign) != "lost":
         return []
-    said = controller_lost_text(campaign.id, campaign.state, campaign.heartbeat_at, format_time)
-    return [Alert(campaign.heartbeat_at or campaign.created_at, "failure", True, said)]
-
-
-_INCIDENT_KINDS = (
-    "campaign_started",
-    "campaign_paused",
-    "campaign_finished",
-    "context_reset",
-    "model_call_failed",
-    "model_service_unavailable",
-    "model_service_recovered",
-    "problem_failed",
-    "sandbox_incident",
-    "sandbox_lost",
-    "service_failed",
-    "usage_doubted",
-)
-_MOST_TEXT = 200
-_MOST = 100
+    text = controller_lost_text(campaign.id, campaign.state, campaign.heartbeat_at, format_time)
+    return [Alert(campaign.heartbeat_at or campaign.created_at, "failure", True, text)]
 
 
 @dataclass(slots=True)
@@ -257,22 +255,22 @@ def list_incidents(session: Session, campaign_id: str) -> list[CampaignIncident]
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind.in_(_INCIDENT_KINDS))
         .order_by(EventRecord.id)
     )
-    found: dict[tuple[str, ...], CampaignIncident] = {}
+    incidents: dict[tuple[str, ...], CampaignIncident] = {}
     for record, event, died in _with_deaths(records):
-        told = ("died", "the controller died; another one resumed the campaign") if died else _incident_key(event)
-        if told is None:
+        keyed = ("died", "the controller died; another one resumed the campaign") if died else _incident_key(event)
+        if keyed is None:
             continue
-        key, text = told[:-1], clean_line(told[-1])[:_MOST_TEXT]
+        key, text = keyed[:-1], clean_line(keyed[-1])[:_MOST_TEXT]
         name = (record.researcher_id or "").rpartition("-")[2]
-        known = found.get(key)
-        if known is None:
-            if len(found) < _MOST:
-                found[key] = CampaignIncident(record.at, record.at, text, researchers=[name] if name else [])
+        earlier = incidents.get(key)
+        if earlier is None:
+            if len(incidents) < _MOST:
+                incidents[key] = CampaignIncident(record.at, record.at, text, researchers=[name] if name else [])
             continue
-        known.last, known.count = record.at, known.count + 1
-        if name and name not in known.researchers:
-            known.researchers.append(name)
-    return list(found.values())
+        earlier.last, earlier.count = record.at, earlier.count + 1
+        if name and name not in earlier.researchers:
+            earlier.researchers.append(name)
+    return list(incidents.values())
 
 
 def _with_deaths(records: Iterable[EventRecord]) -> Iterable[tuple[EventRecord, AnyEvent, bool]]:
@@ -332,9 +330,9 @@ def list_usage_doubts(session: Session, campaign_id: str) -> list[UsageDoubt]:
         .where(EventRecord.campaign_id == campaign_id, EventRecord.kind == "usage_doubted")
         .order_by(EventRecord.id)
     )
-    found: dict[str, dict[str, None]] = {}
+    doubts: dict[str, dict[str, None]] = {}
     for researcher_id, payload in rows:
         cause = clean_line(UsageDoubted.model_validate(payload).cause)
         name = (researcher_id or "").rpartition("-")[2]
-        found.setdefault(cause, {}).update({name: None} if name else {})
-    return [UsageDoubt(cause, tuple(names)) for cause, names in found.items()]
+        doubts.setdefault(cause, {}).update({name: None} if name else {})
+    return [UsageDoubt(cause, tuple(names)) for cause, names in doubts.items()]

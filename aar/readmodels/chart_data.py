@@ -39,26 +39,26 @@ def to_csv(table: ChartTable) -> str:
     return buffer.getvalue()
 
 
-def score_table(found: Progress) -> ChartTable:
+def score_table(progress: Progress) -> ChartTable:
     """Lists measured submissions by time: cost, score, and the best so far."""
-    frontier = {point.submission.number for point in found.frontier}
+    frontier = {point.submission.number for point in progress.frontier}
     best: float | None = None
     rows: list[tuple[Cell, ...]] = []
-    for point in found.points:
+    for point in progress.points:
         each = point.submission
         best = point.mean if each.number in frontier else best
-        told = (each.number, each.researcher_name, each.title, each.status)
+        head = (each.number, each.researcher_name, each.title, each.status)
         rows.append(
-            (*told, round(point.minutes, 2), round(point.usd, 4), point.mean, point.low, point.high, best),
+            (*head, round(point.minutes, 2), round(point.usd, 4), point.mean, point.low, point.high, best),
         )
     columns = ("submission", "researcher", "title", "status", "minutes", "usd", "score", "low", "high", "best_so_far")
     return ChartTable(columns, rows)
 
 
-def diversity_table(found: Progress) -> ChartTable:
+def diversity_table(progress: Progress) -> ChartTable:
     """Lists diversity measurements: bits, their 90 % band, the Vendi score."""
     rows: list[tuple[Cell, ...]] = [
-        (round(each.minutes, 2), each.bits, each.low, each.high, each.vendi) for each in found.diversity
+        (round(each.minutes, 2), each.bits, each.low, each.high, each.vendi) for each in progress.diversity
     ]
     return ChartTable(("minutes", "bits", "low", "high", "vendi"), rows)
 

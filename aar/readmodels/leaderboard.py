@@ -85,11 +85,11 @@ def read_board(
         higher_is_better: the problem's ``metric.higher_is_better``.
         limit: maximum number of rows; None for all.
     """
-    told_only = not may_see(audience, RestrictedData.WITHHELD_SCORES)
-    found = read_leaderboard(
-        session, campaign_id, limit=limit, higher_is_better=higher_is_better, disclosed_only=told_only
+    disclosed_only = not may_see(audience, RestrictedData.WITHHELD_SCORES)
+    ranked = read_leaderboard(
+        session, campaign_id, limit=limit, higher_is_better=higher_is_better, disclosed_only=disclosed_only
     )
-    rows = rows_seen_by(found, audience)
+    rows = rows_seen_by(ranked, audience)
     fallen = [submission_seen_by(each, audience) for each in invalidated_submissions(session, campaign_id)]
     return Board(
         _with_confirmations(session, campaign_id, rows, shown=may_see(audience, RestrictedData.SEALED_SCORES)),
@@ -174,14 +174,14 @@ def list_winners(
     Those on the board come first, in its order.
     """
     place = {row.submission.number: row.rank for row in board.rows}
-    found = []
+    winners = []
     for each in submissions:
         seen = close[each.number]
         measured = seen.phase("measure")
         if measured is not None and (seen.confirmed or seen.transferred):
-            found.append(Winner(each, measured.score, seen.confirmed, seen.transferred))
+            winners.append(Winner(each, measured.score, seen.confirmed, seen.transferred))
     return sorted(
-        found, key=lambda one: (place.get(one.submission.number, len(submissions) + 1), one.submission.number)
+        winners, key=lambda one: (place.get(one.submission.number, len(submissions) + 1), one.submission.number)
     )
 
 
@@ -228,5 +228,5 @@ def notable_findings(close: Mapping[int, SubmissionDetails]) -> list[tuple[int, 
 
 def skipped_audits(close: Mapping[int, SubmissionDetails]) -> list[tuple[str, str]]:
     """Lists skipped audits with their reasons, each pair once."""
-    found = [(each.audit, each.reason) for seen in close.values() for each in seen.audits if each.verdict == "skipped"]
-    return list(dict.fromkeys(found))
+    pairs = [(each.audit, each.reason) for seen in close.values() for each in seen.audits if each.verdict == "skipped"]
+    return list(dict.fromkeys(pairs))

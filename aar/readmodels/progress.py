@@ -25,6 +25,7 @@ from aar.store.models import LedgerEntry
 _BATCH = 500
 HorizontalAxis = Literal["hours", "usd"]
 """The horizontal axis of a chart: hours of running, or dollars billed."""
+_NANO = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,12 @@ def list_visible_submissions(
     session: Session, campaign_id: str, audience: Audience = Audience.OPERATOR
 ) -> list[SubmissionView]:
     """Lists a campaign's submissions by number, as an audience may see them."""
-    found: list[SubmissionView] = []
+    submissions: list[SubmissionView] = []
     while True:
-        batch = list_submissions(session, campaign_id, after=found[-1].number if found else 0, limit=_BATCH)
-        found += batch
+        batch = list_submissions(session, campaign_id, after=submissions[-1].number if submissions else 0, limit=_BATCH)
+        submissions += batch
         if len(batch) < _BATCH:
-            return [submission_seen_by(each, audience) for each in found]
+            return [submission_seen_by(each, audience) for each in submissions]
 
 
 def read_progress(
@@ -137,22 +138,19 @@ def _frontier(points: Sequence[ScorePoint], higher_is_better: bool) -> list[Scor
 
 def _diversity(session: Session, campaign_id: str, clock: RunningTime) -> list[DiversityPoint]:
     key = ("diversity", campaign_id)
-    found: list[LoggedEvent] = list(get_cached(session, key) or ())
-    known = len(found)
+    events: list[LoggedEvent] = list(get_cached(session, key) or ())
+    cached = len(events)
     while batch := read_events(
-        session, campaign_id, after=found[-1].id if found else 0, limit=_BATCH, kinds=["diversity_measured"]
+        session, campaign_id, after=events[-1].id if events else 0, limit=_BATCH, kinds=["diversity_measured"]
     ):
-        found += batch
-    if len(found) > known:
-        put_cached(session, key, tuple(found))  # the log is append-only
+        events += batch
+    if len(events) > cached:
+        put_cached(session, key, tuple(events))  # the log is append-only
     return [
-        DiversityPoint(clock.minutes(each.at), told.bits, told.low, told.high, told.vendi)
-        for each in found
-        if isinstance(told := each.event, DiversityMeasured)
+        DiversityPoint(clock.minutes(each.at), measured.bits, measured.low, measured.high, measured.vendi)
+        for each in events
+        if isinstance(measured := each.event, DiversityMeasured)
     ]
-
-
-_NANO = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +165,8 @@ class SpendingSeries:
 
     def until(self, at: datetime) -> int:
         """Returns the billionths of a dollar billed until a time."""
-        found = bisect_right(self.moments, at)
-        return self.sums[found - 1] if found else 0
+        charges = bisect_right(self.moments, at)
+        return self.sums[charges - 1] if charges else 0
 
 
 @dataclass(frozen=True, slots=True)

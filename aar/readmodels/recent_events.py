@@ -16,8 +16,8 @@ def list_recent_events(
 ) -> list[LoggedEvent]:
     """Lists the newest events, newest first, as an audience may see them."""
     query = select(EventRecord).where(EventRecord.campaign_id == campaign_id).order_by(EventRecord.id.desc())
-    found = [
+    events = [
         LoggedEvent(row.id, row.campaign_id, row.researcher_id, row.at, parse_event(row.payload))
         for row in session.scalars(query.limit(limit))
     ]
-    return [seen for each in found if (seen := event_seen_by(each, audience)) is not None]
+    return [seen for each in events if (seen := event_seen_by(each, audience)) is not None]

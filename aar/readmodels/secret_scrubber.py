@@ -48,8 +48,8 @@ class Scrubber:
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({each for each in secrets if len(each) >= _SHORTEST}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+        exact = sorted({each for each in secrets if len(each) >= _SHORTEST}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, exact))) if exact else None
 
     def text(self, text: str) -> str:
         """Returns the text without secrets."""
@@ -78,12 +78,12 @@ def make_scrubber(session: Session, campaign_id: str, settings: Settings | None 
     token, the database's password and the secret from which the campaign's seeds are derived.
     """
     settings = settings or get_settings()
-    found = [value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())]
+    secrets = [value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())]
     if settings.claude_key is not None:
-        found.append(settings.claude_key.get_secret_value())
-    found.append(urlsplit(settings.database_url).password or "")
+        secrets.append(settings.claude_key.get_secret_value())
+    secrets.append(urlsplit(settings.database_url).password or "")
     token = settings.home / "operator-token"
     if token.is_file() and os.access(token, os.R_OK):
-        found.append(token.read_text(encoding="utf-8", errors="replace").strip())
-    found.append(session.scalar(select(Campaign.secret).where(Campaign.id == campaign_id)) or "")
-    return Scrubber(found)
+        secrets.append(token.read_text(encoding="utf-8", errors="replace").strip())
+    secrets.append(session.scalar(select(Campaign.secret).where(Campaign.id == campaign_id)) or "")
+    return Scrubber(secrets)

@@ -16,6 +16,11 @@ from aar.workers.worker_pool import run_in_worker_sync
 
 _LONGEST = 200_000
 _MOST_FILES = 100
+_MOST_LINES = 2_000
+"""A longer file is only marked as changed: the comparison's time grows with the square of its length."""
+_SHOWN_LINES = 600
+"""Lines of one file's difference that are shown."""
+_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,6 @@ def _text(content: bytes) -> str | None:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-_MOST_LINES = 2_000
-"""A longer file is only marked as changed: the comparison's time grows with the square of its length."""
-_SHOWN_LINES = 600
-"""Lines of one file's difference that are shown."""
-_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +123,14 @@ def diff_files_here(parent: Sequence[CodeFile], child: Sequence[CodeFile], with_
     ``with_lines`` adds the changed lines of each file that is text and short enough.
     """
     before, after = {each.path: each for each in parent}, {each.path: each for each in child}
-    found = []
+    differences = []
     for path in [*after, *(path for path in before if path not in after)]:
         old, new = before.get(path), after.get(path)
         if old is not None and new is not None and old.digest == new.digest:
             continue
         change = "added" if old is None else "removed" if new is None else "changed"
-        found.append(_difference(path, change, old, new) if with_lines else FileDifference(path, change, []))
-    return found
+        differences.append(_difference(path, change, old, new) if with_lines else FileDifference(path, change, []))
+    return differences
 
 
 def _difference(path: str, change: str, old: CodeFile | None, new: CodeFile | None) -> FileDifference:
@@ -174,13 +172,13 @@ def lineage_tree(submissions: Sequence[SubmissionView]) -> list[LineageEntry]:
     for each in submissions:
         parent = None if each.parent is None else by_digest.get(each.parent)
         children[parent if parent is not None and parent < each.number else None].append(each)
-    found: list[LineageEntry] = []
+    entries: list[LineageEntry] = []
     waiting = [LineageEntry(0, each) for each in reversed(children[None])]
     while waiting:
         entry = waiting.pop()
-        found.append(entry)
+        entries.append(entry)
         waiting += [LineageEntry(entry.depth + 1, each) for each in reversed(children[entry.submission.number])]
-    return found
+    return entries
 
 
 def find_parent(submission: SubmissionView, submissions: Sequence[SubmissionView]) -> SubmissionView | None:

@@ -116,21 +116,21 @@ def list_submission_details(
     if numbers is not None:
         query = query.where(Submission.number.in_(numbers))
     submissions = {each.id: each for each in session.scalars(query.order_by(Submission.number))}
-    found = {each.id: SubmissionDetails() for each in submissions.values()}
+    details = {each.id: SubmissionDetails() for each in submissions.values()}
     for submission in submissions.values():
         if submission.mean is not None:
-            found[submission.id].phases.append(_phase(Stage.MEASURE, submission))
-    narrow = list(found) if numbers is not None else None
+            details[submission.id].phases.append(_phase(Stage.MEASURE, submission))
+    narrow = list(details) if numbers is not None else None
     for row in _rows(session, StageEstimate, campaign_id, narrow):
-        found[row.submission_id].phases.append(_phase(row.stage, row))
-    for submission_id, audits in latest_findings(session, list(found)).items():
-        found[submission_id].audits.extend(replace(each, evidence=round_evidence(each.evidence)) for each in audits)
+        details[row.submission_id].phases.append(_phase(row.stage, row))
+    for submission_id, audits in latest_findings(session, list(details)).items():
+        details[submission_id].audits.extend(replace(each, evidence=round_evidence(each.evidence)) for each in audits)
     for row in _rows(session, StatusChange, campaign_id, narrow):
-        found[row.submission_id].history.append(StatusView(row.old, row.new, row.cause, row.by, row.at))
+        details[row.submission_id].history.append(StatusView(row.old, row.new, row.cause, row.by, row.at))
     for check in list_checks(session, campaign_id, narrow[0] if narrow and len(narrow) == 1 else None):
-        if check.submission_id in found:
-            found[check.submission_id].checks.append(check)
-    return {submissions[submission_id].number: each for submission_id, each in found.items()}
+        if check.submission_id in details:
+            details[check.submission_id].checks.append(check)
+    return {submissions[submission_id].number: each for submission_id, each in details.items()}
 
 
 def round_evidence(value: Any) -> Any:
@@ -195,7 +195,7 @@ def read_seed_scores(session: Session, problem: str, submission_id: int, phases:
         plugin = find_problem(problem)
     except AarError:
         return []
-    found: list[SeedScore] = []
+    scores: list[SeedScore] = []
     for key in phases:
         counted: Counter[str] = Counter()
         pooled = read_pooled_scores(session, submission_id, phase_of(key))
@@ -204,5 +204,5 @@ def read_seed_scores(session: Session, problem: str, submission_id: int, phases:
                 mean = plugin.pool([(task, scored)]).mean
                 counted[task.domain] += 1
                 score = round(mean, SHOWN_DECIMALS) + 0.0
-                found.append(SeedScore(key, task.domain, counted[task.domain], score))
-    return found
+                scores.append(SeedScore(key, task.domain, counted[task.domain], score))
+    return scores

@@ -40,6 +40,9 @@ KINDS = (
 )
 """Kinds of event in a transcript."""
 _PAGE = 500
+_TOOLS = ("start_job", "wait", "job_output", "stop_job")
+_TOLD = re.compile(r"^Job (\S{1,64}) ([^\n]+)\.$", re.MULTILINE)
+_LOOKED_AT = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +92,15 @@ def read_transcript(session: Session, researcher_id: str, *, before: int | None 
     if before is not None:
         query = query.where(EventRecord.id < before)
     records = list(session.scalars(query.order_by(EventRecord.id.desc()).limit(limit + 1)))
-    shown = records[:limit][::-1]
+    page = records[:limit][::-1]
     scrub = researcher_scrubber(session, researcher_id)
     items = [
         transcript_item(
             LoggedEvent(each.id, each.campaign_id, each.researcher_id, each.at, _scrubbed(each.payload, scrub))
         )
-        for each in shown
+        for each in page
     ]
-    return Transcript(items, shown[0].id if len(records) > limit else None)
+    return Transcript(items, page[0].id if len(records) > limit else None)
 
 
 def whole_transcript(session: Session, researcher_id: str) -> Iterator[LoggedEvent]:
@@ -188,11 +191,6 @@ def _arguments(value: Any) -> str:
     return clean_text("\n".join(lines))
 
 
-_TOOLS = ("start_job", "wait", "job_output", "stop_job")
-_TOLD = re.compile(r"^Job (\S{1,64}) ([^\n]+)\.$", re.MULTILINE)
-_LOOKED_AT = 600
-
-
 @dataclass(frozen=True, slots=True)
 class JobView:
     """A background job.
@@ -215,32 +213,32 @@ def list_researcher_jobs(session: Session, researcher_id: str) -> list[JobView]:
     """Lists a researcher's newest jobs, newest first."""
     records = _records(session, researcher_id)
     scrub = researcher_scrubber(session, researcher_id)
-    asked: dict[str, str] = {}
-    found: dict[str, JobView] = {}
-    gone: list[JobView] = []
+    commands: dict[str, str] = {}
+    jobs: dict[str, JobView] = {}
+    lost: list[JobView] = []
     for record in records:
         payload = scrub.value(record.payload)
         if record.kind == "sandbox_lost":
-            gone += [_lost(job) for job in found.values()]
-            found = {}
+            lost += [_lost(job) for job in jobs.values()]
+            jobs = {}
         elif record.kind == "tool_started":
-            asked[payload["tool_use_id"]] = payload["about"]
+            commands[payload["tool_use_id"]] = payload["about"]
         elif not payload["is_error"]:
-            for job_id, said in _TOLD.findall(_payload_text(payload)):
-                if said == "started":
-                    command = clean_line(asked.get(payload["tool_use_id"], ""))
-                    found[job_id] = JobView(job_id, command, "running", "started", record.at)
-                elif job_id in found and (said.startswith("is still running") or " after " in said):
-                    state = "running" if said.startswith("is still") else "ended"
-                    found[job_id] = replace(found[job_id], state=state, said=clean_line(said))
-    return [*gone, *found.values()][::-1]
+            for job_id, status in _TOLD.findall(_payload_text(payload)):
+                if status == "started":
+                    command = clean_line(commands.get(payload["tool_use_id"], ""))
+                    jobs[job_id] = JobView(job_id, command, "running", "started", record.at)
+                elif job_id in jobs and (status.startswith("is still running") or " after " in status):
+                    state = "running" if status.startswith("is still") else "ended"
+                    jobs[job_id] = replace(jobs[job_id], state=state, said=clean_line(status))
+    return [*lost, *jobs.values()][::-1]
 
 
 def _records(session: Session, researcher_id: str) -> Sequence[Row[Any]]:
     """Returns the newest job events, oldest first; searches only events since the last check."""
     own = EventRecord.researcher_id == researcher_id
     key = ("jobs", researcher_id)
-    cursor, known = get_cached(session, key) or (0, ())
+    cursor, earlier = get_cached(session, key) or (0, ())
     # Never backwards: a reader with an older snapshot may come after one with a newer.
     newest = max(cursor, session.scalar(select(func.max(EventRecord.id)).where(own)) or 0)
     tool = EventRecord.payload["tool"].as_string()
@@ -254,9 +252,9 @@ def _records(session: Session, researcher_id: str) -> Sequence[Row[Any]]:
         .order_by(EventRecord.id.desc())
         .limit(_LOOKED_AT)
     ).all()
-    found = (*known, *reversed(rows))[-_LOOKED_AT:]
-    put_cached(session, key, (newest, found))
-    return found
+    records = (*earlier, *reversed(rows))[-_LOOKED_AT:]
+    put_cached(session, key, (newest, records))
+    return records
 
 
 def _lost(job: JobView) -> JobView:

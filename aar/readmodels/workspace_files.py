@@ -104,10 +104,10 @@ def _descend(folder: int, steps: list[str], place: str) -> WorkspaceFolder | Wor
 
 def _list(folder: int, place: str) -> WorkspaceFolder:
     with os.scandir(folder) as entries:
-        found = list(islice(entries, _MOST_ENTRIES + 1))
-        shown = [_entry(each, place) for each in found[:_MOST_ENTRIES]]
+        entries_read = list(islice(entries, _MOST_ENTRIES + 1))
+        listed = [_entry(each, place) for each in entries_read[:_MOST_ENTRIES]]
     return WorkspaceFolder(
-        place, sorted(shown, key=lambda each: (each.kind != "folder", each.name)), len(found) > _MOST_ENTRIES
+        place, sorted(listed, key=lambda each: (each.kind != "folder", each.name)), len(entries_read) > _MOST_ENTRIES
     )
 
 

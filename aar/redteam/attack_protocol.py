@@ -72,8 +72,8 @@ async def measure_attack(
     stopped, noted = arena.findings(view.number)
     if view.state != "measured":
         stopped = stopped or view.verdict.partition(": ")[2].partition(" The end of")[0].splitlines()[0]
-    shown = "no score" if view.mean is None else f"shown {view.mean:.2f} ± {view.standard_error:.2f}"
-    result = AttackResult(None, stopped, noted, said=", ".join(part for part in (said, shown) if part))
+    score = "no score" if view.mean is None else f"shown {view.mean:.2f} ± {view.standard_error:.2f}"
+    result = AttackResult(None, stopped, noted, said=", ".join(part for part in (said, score) if part))
     if isinstance(gain, str):
         return replace(result, stopped=stopped or "fails on the sealed split")
     return replace(result, gain=gain)

@@ -17,6 +17,8 @@ from aar.problems.protocol import Estimate, Problem, Task, TaskScore
 
 FAMILY_LEVEL = 0.05
 """Chance that any of a suite's gains counts as real though none is (Bonferroni over the measured gains)."""
+BLOCKS = 24
+_Arrays = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.intp]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,6 @@ class Gain:
     def inside_noise(self, comparisons: int) -> bool:
         """Return True if noise alone explains the gain."""
         return self.mean <= self.limit(comparisons)
-
-
-BLOCKS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +131,6 @@ def score_output(problem: Problem, task: Task, content: bytes) -> TaskScore:
 def pool_outputs(problem: Problem, outputs: Sequence[tuple[Task, bytes]]) -> Estimate:
     """Pool the scores of several outputs. Raises OutputRejected."""
     return problem.pool([(task, score_output(problem, task, content)) for task, content in outputs])
-
-
-_Arrays = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.intp]]
 
 
 def _arrays(pair: OutputPair) -> _Arrays | None:

@@ -140,25 +140,25 @@ async def attack_all(
         NotFound: no attack or baseline of that name.
         SandboxUnavailable, SandboxError, ProblemError, DataMissing: as in scoring.
     """
-    chosen = _chosen(only, attacks)
+    selected = _chosen(only, attacks)
     baselines = {each.key: each.directory for each in problem.baselines()}
     if base is not None and base not in baselines:
         raise NotFound(f"problem {problem.name} has no baseline {base!r}", f"Known: {', '.join(baselines)}")
     honest = baselines[base or list(baselines)[-1]]
-    found: list[tuple[Attack, AttackResult | None, str, float]] = []
-    made = ScoreArena(problem, backend, folder, honest, submissions, seeds or problem.default_seeds, parallel)
-    async with open_score_arena(made) as place:
+    results: list[tuple[Attack, AttackResult | None, str, float]] = []
+    arena = ScoreArena(problem, backend, folder, honest, submissions, seeds or problem.default_seeds, parallel)
+    async with open_score_arena(arena) as place:
         with_items = await place.runs.has_items()
-        for attack in chosen:
+        for attack in selected:
             place.say = lambda step, name=attack.name: on_step(name, step)  # type: ignore[misc]
             place.say("")
             begun, result = time.perf_counter(), None
             skipped = "" if with_items or not attack.items else "its outputs are not one value a test item"
             if not skipped:
                 result = await attack.make(place)
-            found.append((attack, result, skipped, time.perf_counter() - begun))
+            results.append((attack, result, skipped, time.perf_counter() - begun))
             on_outcome(attack.name, result)
-    comparisons = sum(result is not None and result.gain is not None for _, result, _, _ in found)
+    comparisons = sum(result is not None and result.gain is not None for _, result, _, _ in results)
     return [
         AttackOutcome(
             attack.name,
@@ -168,7 +168,7 @@ async def attack_all(
             None if result is None or result.gain is None else result.gain.inside_noise(comparisons),
             seconds,
         )
-        for attack, result, skipped, seconds in found
+        for attack, result, skipped, seconds in results
     ]
 
 

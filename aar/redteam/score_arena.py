@@ -45,6 +45,7 @@ from aar.store.models import AuditFinding, Campaign, ScoringRun, Snapshot, Submi
 _WAIT_SECONDS = 600.0
 _POLL_SECONDS = 0.2
 T = TypeVar("T")
+Rows = dict[tuple[str, str], tuple[Any, ...]]
 
 
 @dataclass(slots=True)
@@ -158,11 +159,11 @@ class ScoreArena:
             row = session.scalars(
                 select(Submission).where(Submission.campaign_id == self.campaign, Submission.number == number)
             ).one()
-            found = session.scalars(select(AuditFinding).where(AuditFinding.submission_id == row.id)).all()
+            findings = session.scalars(select(AuditFinding).where(AuditFinding.submission_id == row.id)).all()
             stopped = [row.disqualified] if row.disqualified else []
         if row.status == "refuted":
             stopped.append("refuted at confirmation")
-        noted = [each.rule or each.audit for each in found if each.verdict in ("flagged", "labelled")]
+        noted = [each.rule or each.audit for each in findings if each.verdict in ("flagged", "labelled")]
         return ", ".join(dict.fromkeys(stopped)), ", ".join(dict.fromkeys(noted))
 
     def client(self) -> httpx.AsyncClient:
@@ -240,30 +241,27 @@ class SelectiveStaticAudit(StaticAudit):
 
 
 @asynccontextmanager
-async def open_score_arena(made: ScoreArena) -> AsyncIterator[ScoreArena]:
+async def open_score_arena(arena: ScoreArena) -> AsyncIterator[ScoreArena]:
     """Open an arena while the block lasts; nothing of it runs afterwards.
 
     Its folder may then be removed.
     """
-    await made._open()
+    await arena._open()
     try:
-        yield made
+        yield arena
     finally:
-        await made._close()
-
-
-Rows = dict[tuple[str, str], tuple[Any, ...]]
+        await arena._close()
 
 
 def snapshot_rows(arena: ScoreArena) -> Rows:
     """Return every row of submissions, scoring runs and snapshots, by table and key."""
-    found: Rows = {}
+    rows: Rows = {}
     with arena.db.reading() as session:
         for model in (Submission, ScoringRun, Snapshot):
             for row in session.execute(select(model.__table__)).mappings():
                 name = str([row[column.name] for column in model.__table__.primary_key])
-                found[model.__tablename__, name] = tuple(map(repr, row.values()))
-    return found
+                rows[model.__tablename__, name] = tuple(map(repr, row.values()))
+    return rows
 
 
 def changed_rows(before: Rows, after: Rows) -> list[str]:

@@ -85,28 +85,28 @@ class ScoreOracle:
 
     def ask(self, answer: Answer) -> float | None:
         """Return the disclosed score of these predictions; None if it is withheld."""
-        chosen = set(self._rng.choice(self._draws, size=min(self._seeds, len(self._draws)), replace=False).tolist())
+        draws = set(self._rng.choice(self._draws, size=min(self._seeds, len(self._draws)), replace=False).tolist())
         outputs = [
             (split.place.task, dump_output(answer(split).astype(np.uint8)))
             for split in self._splits
-            if split.place.index in chosen
+            if split.place.index in draws
         ]
-        found, metric = pool_outputs(self._problem, outputs), self._problem.metric
+        estimate, metric = pool_outputs(self._problem, outputs), self._problem.metric
         best = None if self._best is None else (self._best.mean, self._best.standard_error)
-        low = is_low((found.mean, found.standard_error), best, metric)
-        if self._best is None or (found.mean > self._best.mean) == metric.higher_is_better:
-            self._best = found
+        low = is_low((estimate.mean, estimate.standard_error), best, metric)
+        if self._best is None or (estimate.mean > self._best.mean) == metric.higher_is_better:
+            self._best = estimate
         self._low += low
-        return None if low and self._low > LOW_SCORE_ALLOWANCE else round(found.mean, SHOWN_DECIMALS)
+        return None if low and self._low > LOW_SCORE_ALLOWANCE else round(estimate.mean, SHOWN_DECIMALS)
 
     def number(self, answer: Answer) -> float:
         """Return the disclosed score, or the most that a withheld one can be.
 
         That is just below the lowest score that would be disclosed.
         """
-        told = self.ask(answer)
-        if told is not None or self._best is None:
-            return told or 0.0
+        score = self.ask(answer)
+        if score is not None or self._best is None:
+            return score or 0.0
         reach = SURE_STANDARD_ERRORS * math.sqrt(2) * self._best.standard_error
         return self._best.mean - reach if self._problem.metric.higher_is_better else self._best.mean + reach
 

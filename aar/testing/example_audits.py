@@ -99,8 +99,8 @@ def _passed(audit: str) -> AuditResult:
 def _check(db: Database, number: int, kind: str, means: Mapping[str, float], findings: Sequence[AuditResult]) -> None:
     problem = WeakToStrong()
     with db.writing() as session:
-        found = get_submission(session, CAMPAIGN, number)
-        request_check(session, CAMPAIGN, found.id, kind, "it would take first place", "scorer")
+        check = get_submission(session, CAMPAIGN, number)
+        request_check(session, CAMPAIGN, check.id, kind, "it would take first place", "scorer")
         work = claim_check(session, CAMPAIGN, problem, _PLAN, [], SECRET)
         assert work is not None
         assert work.check_id is not None

@@ -54,6 +54,18 @@ _DIRECTIONS: Final = (
     ("neighbours", "Texts that lie close together should mean the same. Do the labels agree?"),
     ("already-knows", "Perhaps the strong model knew the answer before anybody labelled anything."),
 )
+SECRET: Final = "5ec2e7" * 10 + "beef"
+"""The campaign's secret; must not appear anywhere."""
+PART: Final = 0.8765432101
+"""A part of a scoring run; must not appear anywhere."""
+HOSTILE: Final = (
+    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n\n"
+    "[click](javascript:alert(1)) ![pixel](http://127.0.0.1:9/pixel.png) "
+    '[data](data:text/html;base64,PHNjcmlwdD4=) <a href="/api/v1" onclick="alert(1)">x</a>\n\n'
+    "\x1b[31mred\x1b[0m \u202egnirts"
+)
+"""Text that tries to run in a page, load from elsewhere, and reverse or colour what a reader sees."""
+_METRIC = Metric("PGR", True, 1.0, 0.23, "two researchers in seven days")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +174,6 @@ async def _spend(db: Database, team: list[str]) -> None:
             ledger.settle_compute_in(session, f"{request}-cpu", 2400.0)
 
 
-SECRET: Final = "5ec2e7" * 10 + "beef"
-"""The campaign's secret; must not appear anywhere."""
-PART: Final = 0.8765432101
-"""A part of a scoring run; must not appear anywhere."""
-HOSTILE: Final = (
-    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\n\n"
-    "[click](javascript:alert(1)) ![pixel](http://127.0.0.1:9/pixel.png) "
-    '[data](data:text/html;base64,PHNjcmlwdD4=) <a href="/api/v1" onclick="alert(1)">x</a>\n\n'
-    "\x1b[31mred\x1b[0m \u202egnirts"
-)
-"""Text that tries to run in a page, load from elsewhere, and reverse or colour what a reader sees."""
-
-
-_METRIC = Metric("PGR", True, 1.0, 0.23, "two researchers in seven days")
 METHODS: Final = (
     (1, "Confident half of the weak labels", "data_filtering", 0.21, None),
     (2, "Soft labels, strong L2", "confidence_weighting", 0.32, None),

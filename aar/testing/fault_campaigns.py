@@ -55,6 +55,12 @@ from aar.testing.ledger_comparison import CAMPAIGN, ScheduleVerdict, judge_sched
 
 _FALLBACK = "claude-haiku-4-5"
 _NAME = re.compile(r"^Researcher: (r\d+)$", re.MULTILINE)
+_T = TypeVar("_T")
+TEAM = 4
+"""Researchers of a schedule, at most."""
+SILENCE = 0.3
+"""Longest silence of a stream in seconds; a stall lasts longer."""
+_MODELS = ("claude-opus-5-5", "claude-sonnet-4-6", "claude-sonnet-4-5", "claude-haiku-5-5")
 
 
 class _Problem:
@@ -204,9 +210,6 @@ class _NoSandbox:
         raise FileNotFoundError(path)
 
 
-_T = TypeVar("_T")
-
-
 class ControllerKilled(BaseException):
     """The simulated death of a controller."""
 
@@ -240,13 +243,6 @@ class CrashingDatabase(Database):
         self._dead = True
         self._died()
         raise ControllerKilled
-
-
-TEAM = 4
-"""Researchers of a schedule, at most."""
-SILENCE = 0.3
-"""Longest silence of a stream in seconds; a stall lasts longer."""
-_MODELS = ("claude-opus-5-5", "claude-sonnet-4-6", "claude-sonnet-4-5", "claude-haiku-5-5")
 
 
 class Schedule:

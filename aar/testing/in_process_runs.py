@@ -54,15 +54,15 @@ def measure_in_process(
 
     They cover every research domain, for every seed in turn.
     """
-    found: dict[str, list[tuple[Task, TaskScore]]] = {baseline.key: [] for baseline in baselines}
+    scores: dict[str, list[tuple[Task, TaskScore]]] = {baseline.key: [] for baseline in baselines}
     for seed in seeds:
         for domain in problem.climbed_domains:
             with draw_task(problem, domain, seed, phase) as task:
                 for baseline in baselines:
-                    found[baseline.key].append(
+                    scores[baseline.key].append(
                         (task, problem.score(task, run_in_process(problem, baseline, task, seed)))
                     )
-    return found
+    return scores
 
 
 def make_audit_input(

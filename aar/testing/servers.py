@@ -15,6 +15,8 @@ from pathlib import Path
 from aar.errors import SetupError
 from aar.sandbox.docker import DockerBackend
 
+_START_SECONDS = 60.0
+
 
 @contextmanager
 def throwaway_postgres() -> Iterator[str]:
@@ -69,9 +71,6 @@ def _programs() -> Path:
         if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
             return folder
     raise SetupError("PostgreSQL's server programs are not installed", "Install Debian's package postgresql")
-
-
-_START_SECONDS = 60.0
 
 
 class PrivateDockerEngine:

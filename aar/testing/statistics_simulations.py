@@ -19,6 +19,10 @@ from aar.scoring.phases import CONFIRM
 from aar.scoring.results.ranking_statistics import ScoreSample, fit_variance_prior, refutes, sample_from_estimate
 from aar.testing.in_process_runs import draw_task, run_in_process
 
+DOMAINS = 2
+ITEMS = 3000
+"""Test items of a domain: the degrees of freedom of a floor under the errors."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimulatedDomain:
@@ -140,11 +144,6 @@ def corpus_coverage(hits: Mapping[str, SealedHits], k: int, repeats: int, rng: n
     return covered / repeats
 
 
-DOMAINS = 2
-ITEMS = 3000
-"""Test items of a domain: the degrees of freedom of a floor under the errors."""
-
-
 @dataclass(frozen=True, slots=True)
 class SimulatedCampaign:
     """One kind of campaign.
@@ -203,7 +202,7 @@ def _samples(
     seeds = setting.seeds
     scores = 0.3 + rng.normal(0, 1, (len(noise), DOMAINS, seeds)) * noise[:, None, None]
     scores[0] += fall
-    found = []
+    samples = []
     for of_method in scores:
         between = [float(each) for each in of_method.var(axis=1, ddof=1)]
         terms = [
@@ -219,5 +218,5 @@ def _samples(
         }
         whole = [term.scaled(1 / DOMAINS) for term in terms]
         pooled = make_estimate(float(np.mean(means)), whole, DOMAINS * seeds, parts)
-        found.append(sample_from_estimate(pooled, seeds))
-    return found
+        samples.append(sample_from_estimate(pooled, seeds))
+    return samples

@@ -31,7 +31,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
         with workplace.database.reading() as session:
             spent = read_totals(session, view.id)
             limits = Limits.model_validate(view.spec.get("limits", {}))
-            ahead = forecast_budget(session, view.id, limits)
+            forecast = forecast_budget(session, view.id, limits)
             team = list_researchers(session, view.id)
             doubts = list_usage_doubts(session, view.id)
     if json:
@@ -39,7 +39,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
             {
                 "campaign_id": view.id,
                 "limits": view.spec.get("limits", {}),
-                "forecast": to_json_value(ahead),
+                "forecast": to_json_value(forecast),
                 "usage_doubts": to_json_value(doubts),
                 "campaign": _json(spent.campaign),
                 "researchers": {key: _json(each) for key, each in spent.researchers.items()},
@@ -51,7 +51,7 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
         whose = f" ({', '.join(doubt.researchers)})" if doubt.researchers else ""
         make_console().print(f"charged at the worst case: {doubt.cause}{whose}", style="yellow")
     if view.state in ("created", "running", "paused"):
-        _print_forecast(ahead)
+        _print_forecast(forecast)
 
 
 def _json(each: Totals) -> dict[str, object]:
@@ -64,10 +64,10 @@ def _json(each: Totals) -> dict[str, object]:
 
 def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) -> None:
     numbers = ("$", "$/agent-hour", "worked", "calls", "input", "cache write", "cache read", "output", "core time")
-    made = make_table("", "model", *numbers, right=numbers)
+    table = make_table("", "model", *numbers, right=numbers)
 
     def add(name: str, model: str, each: Totals, style: str = "") -> None:
-        made.add_row(
+        table.add_row(
             name,
             model,
             format_money(each.usd),
@@ -86,7 +86,7 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
         add(clean_line(researcher.name), model_label(researcher.model), spent.researchers[researcher.id])
     add("all", "", spent.campaign, style="bold")
     out = make_console()
-    out.print(made)
+    out.print(table)
     whole = spent.campaign
     parts = [f"models {format_money(whole.model_usd)}", f"compute {format_money(whole.compute_usd)}"]
     if whole.reserved_usd:
@@ -107,15 +107,14 @@ def _print(spent: CampaignTotals, team: list[ResearcherView], limits: Limits) ->
     )
 
 
-def _print_forecast(ahead: Forecast) -> None:
+def _print_forecast(forecast: Forecast) -> None:
     out = make_console()
-    if ahead.usd_per_hour is None:
+    if forecast.usd_per_hour is None:
         out.print("too early for a forecast", style="dim")
         return
-    text = f"spending {format_money(ahead.usd_per_hour)} an hour recently"
-    if ahead.hours_left is None:
+    text = f"spending {format_money(forecast.usd_per_hour)} an hour recently"
+    if forecast.hours_left is None:
         out.print(f"{text}; no limit is near")
     else:
-        out.print(
-            f"{text}; the limit {ahead.limit} is reached in about {format_duration(ahead.hours_left * 3600)} of running"
-        )
+        left = format_duration(forecast.hours_left * 3600)
+        out.print(f"{text}; the limit {forecast.limit} is reached in about {left} of running")

@@ -41,23 +41,23 @@ _STATE_STYLES = {"running": "green", "waiting": "cyan", "failed": "red", "paused
 
 
 def render_dashboard(
-    found: CampaignOverview, *, seconds: float, hint: str = "", height: int | None = None
+    overview: CampaignOverview, *, seconds: float, hint: str = "", height: int | None = None
 ) -> RenderableType:
     """Render the whole dashboard.
 
     Args:
-        found: what to draw.
+        overview: what to draw.
         seconds: that the campaign has run, pauses not counted.
         hint: the person's next command.
         height: lines of the screen; a larger team is cut short. None shows all researchers.
     """
-    extra = _OTHER_LINES + len(found.posts) + len(found.alerts[: _SHOWN_ALERTS + 1])
-    most = len(found.rows) if height is None else max(height - extra, 3)
-    parts: list[RenderableType] = [_head(found, seconds), Text(), _team(found, most), Text(), _gauges(found)]
-    if found.alerts:
-        parts += [Text(), *_alerts(found.alerts)]
-    if found.posts:
-        parts += [Text(), _forum(found)]
+    extra = _OTHER_LINES + len(overview.posts) + len(overview.alerts[: _SHOWN_ALERTS + 1])
+    most = len(overview.rows) if height is None else max(height - extra, 3)
+    parts: list[RenderableType] = [_head(overview, seconds), Text(), _team(overview, most), Text(), _gauges(overview)]
+    if overview.alerts:
+        parts += [Text(), *_alerts(overview.alerts)]
+    if overview.posts:
+        parts += [Text(), _forum(overview)]
     if hint:
         parts += [Text(), Text(hint, style="dim")]
     return _Framed(Group(*parts))
@@ -82,12 +82,12 @@ class _Gauges(Table):
             yield from super().__rich_console__(console, options)
             return
         names, _, words = (list(column.cells) for column in self.columns)
-        for name, said in zip(names, words, strict=True):
-            yield Text.assemble((f"{name} ", "dim"), str(said), overflow="fold")
+        for name, text in zip(names, words, strict=True):
+            yield Text.assemble((f"{name} ", "dim"), str(text), overflow="fold")
 
 
-def _head(found: CampaignOverview, seconds: float) -> Text:
-    campaign = found.campaign
+def _head(overview: CampaignOverview, seconds: float) -> Text:
+    campaign = overview.campaign
     head = Text.assemble((f"{campaign.id} ", "bold"), clean_line(campaign.name), overflow="fold")
     head.append(f"  on {clean_line(campaign.problem)}  ")
     lost = campaign.controller == "lost"
@@ -99,36 +99,36 @@ def _head(found: CampaignOverview, seconds: float) -> Text:
         head.append(f"  sandboxes: {clean_line(campaign.sandbox)}", "dim")
     if campaign.address:
         head.append(f"\n{clean_line(campaign.address)}", "cyan underline")
-    if found.offline:
+    if overview.offline:
         head.append(f"\nresearchers marked * are the {OFFLINE_LABEL}; their tokens cost $0", "yellow")
     return head
 
 
-def _team(found: CampaignOverview, most: int) -> Table:
-    made = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", expand=True)
+def _team(overview: CampaignOverview, most: int) -> Table:
+    table = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", expand=True)
     for name in ("", "direction", "state"):
-        made.add_column(name, no_wrap=True)
-    made.add_column("doing", ratio=1, no_wrap=True, overflow="ellipsis")
-    for name in (f"best {found.metric_name}", "tokens", "$", "$/agent-h"):
-        made.add_column(name, justify="right", no_wrap=True)
-    for row in found.rows[:most]:
-        made.add_row(*_cells(row))
-    if len(found.rows) > most:
-        made.add_row("…", f"and {len(found.rows) - most} more", style="dim")
-    whole = found.spent
-    made.add_section()
-    made.add_row(
+        table.add_column(name, no_wrap=True)
+    table.add_column("doing", ratio=1, no_wrap=True, overflow="ellipsis")
+    for name in (f"best {overview.metric_name}", "tokens", "$", "$/agent-h"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in overview.rows[:most]:
+        table.add_row(*_cells(row))
+    if len(overview.rows) > most:
+        table.add_row("…", f"and {len(overview.rows) - most} more", style="dim")
+    whole = overview.spent
+    table.add_section()
+    table.add_row(
         "all",
         "",
         "",
-        f"{found.measured} measured",
-        format_score(found.best.submission.mean if found.best else None),
+        f"{overview.measured} measured",
+        format_score(overview.best.submission.mean if overview.best else None),
         format_short_count(whole.total_tokens),
         format_money(whole.usd),
         format_money(whole.usd_per_agent_hour),
         style="bold",
     )
-    return made
+    return table
 
 
 def _cells(row: ResearcherRow) -> list[Text]:
@@ -149,42 +149,42 @@ def _cells(row: ResearcherRow) -> list[Text]:
     ]
 
 
-def _gauges(found: CampaignOverview) -> Table:
+def _gauges(overview: CampaignOverview) -> Table:
     grid = _Gauges.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    metric, leader = found.metric, found.best
+    metric, leader = overview.metric, overview.best
     if metric is not None and leader is not None and leader.submission.mean is not None:
         mean = leader.submission.mean
-        said = (
+        text = (
             f"{format_score(mean, leader.submission.standard_error)} by {clean_line(leader.submission.researcher_name)}"
         )
-        said += f" (s{leader.submission.number}, {_trust(leader)})"
+        text += f" (s{leader.submission.number}, {_trust(leader)})"
         marks = {} if metric.human_baseline is None else {metric.human_baseline / metric.ceiling: "┃"}
         if metric.human_baseline is not None:
-            said += f"; human baseline {metric.human_baseline:.2f} at ┃"
-        grid.add_row(f"best {metric.name}", _bar(mean / metric.ceiling, marks, "green"), said)
+            text += f"; human baseline {metric.human_baseline:.2f} at ┃"
+        grid.add_row(f"best {metric.name}", _bar(mean / metric.ceiling, marks, "green"), text)
     elif metric is not None:
         human = "" if metric.human_baseline is None else f"; the human baseline is {metric.human_baseline:.2f}"
         grid.add_row(f"best {metric.name}", _bar(0, {}, "green"), f"nothing measured yet{human}")
-    share = found.bits / found.most_bits if found.most_bits else 0.0
-    said = f"{found.bits:.2f} of {found.most_bits:.2f} bits"
-    if len(found.rows) > 1 and share < 0.5:
-        said += " – ideas collapse" if found.bits else " – all follow the same idea"
-    if found.vendi is not None:
-        said += f"; Vendi score of the texts {found.vendi:.1f} of {len(found.rows)}"
-    grid.add_row("idea diversity", _bar(share, {}, "magenta"), said)
-    ceiling = found.limits.get("usd")
-    if ceiling is not None and float(ceiling) > 0 and not _free(found):
-        used = float(found.spent.usd + found.spent.reserved_usd)
-        said = f"{format_money(found.spent.usd)} of ${ceiling}"
-        if found.spent.reserved_usd:
-            said += f", {format_money(found.spent.reserved_usd)} set aside"
-        grid.add_row("spent", _bar(used / float(ceiling), {}, "yellow"), said)
-    if found.queue.scoring or found.queue.waiting:
-        grid.add_row("scoring", "", _queue(found.queue))
-    grid.add_row("limits", "", format_limits(found.limits))
+    share = overview.bits / overview.most_bits if overview.most_bits else 0.0
+    text = f"{overview.bits:.2f} of {overview.most_bits:.2f} bits"
+    if len(overview.rows) > 1 and share < 0.5:
+        text += " – ideas collapse" if overview.bits else " – all follow the same idea"
+    if overview.vendi is not None:
+        text += f"; Vendi score of the texts {overview.vendi:.1f} of {len(overview.rows)}"
+    grid.add_row("idea diversity", _bar(share, {}, "magenta"), text)
+    ceiling = overview.limits.get("usd")
+    if ceiling is not None and float(ceiling) > 0 and not _free(overview):
+        used = float(overview.spent.usd + overview.spent.reserved_usd)
+        text = f"{format_money(overview.spent.usd)} of ${ceiling}"
+        if overview.spent.reserved_usd:
+            text += f", {format_money(overview.spent.reserved_usd)} set aside"
+        grid.add_row("spent", _bar(used / float(ceiling), {}, "yellow"), text)
+    if overview.queue.scoring or overview.queue.waiting:
+        grid.add_row("scoring", "", _queue(overview.queue))
+    grid.add_row("limits", "", format_limits(overview.limits))
     return grid
 
 
@@ -193,8 +193,8 @@ def _alerts(every: Sequence[Alert]) -> list[Text]:
     for each in every[:_SHOWN_ALERTS]:
         who = f"{clean_line(each.researcher)}: " if each.researcher and each.kind != "failure" else ""
         times = f" ({each.count} times)" if each.count > 1 else ""
-        said = f"! {who}{shorten(each.text, _ALERT_LENGTH)}{times}"
-        lines.append(Text(said, style="red" if each.grave else "yellow", overflow="fold"))
+        text = f"! {who}{shorten(each.text, _ALERT_LENGTH)}{times}"
+        lines.append(Text(text, style="red" if each.grave else "yellow", overflow="fold"))
     if len(every) > _SHOWN_ALERTS:
         lines.append(Text(f"! and {len(every) - _SHOWN_ALERTS} more", style="yellow"))
     return lines
@@ -208,17 +208,17 @@ def _trust(leader: BoardRow) -> str:
 
 
 def _queue(queue: QueueState) -> str:
-    said = [f"{', '.join(f's{number}' for number in queue.scoring)} under way"] if queue.scoring else []
+    parts = [f"{', '.join(f's{number}' for number in queue.scoring)} under way"] if queue.scoring else []
     for number in queue.waiting[:_SHOWN_WAITING]:
         seconds = queue.expected_wait(number)
-        said.append(f"s{number} waits" + (f" about {format_duration(seconds)}" if seconds else ""))
+        parts.append(f"s{number} waits" + (f" about {format_duration(seconds)}" if seconds else ""))
     if len(queue.waiting) > _SHOWN_WAITING:
-        said.append(f"{len(queue.waiting) - _SHOWN_WAITING} more wait")
-    return "; ".join(said)
+        parts.append(f"{len(queue.waiting) - _SHOWN_WAITING} more wait")
+    return "; ".join(parts)
 
 
-def _free(found: CampaignOverview) -> bool:
-    return not found.spent.usd and not found.spent.reserved_usd and found.offline
+def _free(overview: CampaignOverview) -> bool:
+    return not overview.spent.usd and not overview.spent.reserved_usd and overview.offline
 
 
 def _bar(share: float, marks: Mapping[float, str], style: str) -> Text:
@@ -231,17 +231,17 @@ def _bar(share: float, marks: Mapping[float, str], style: str) -> Text:
     return bar
 
 
-def _forum(found: CampaignOverview) -> Table:
+def _forum(overview: CampaignOverview) -> Table:
     grid = ResponsiveTable.grid(padding=(0, 1), expand=True)
     for _ in range(3):
         grid.add_column(no_wrap=True, style="dim")
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    for post in found.posts:
+    for post in overview.posts:
         title = Text(shorten(post.title, 200), style="bold" if post.by_human else "")
-        said = f"{clean_line(post.author)} {post.kind}"
+        author = f"{clean_line(post.author)} {post.kind}"
         votes = f" {format_signed(post.score)}" if post.score else ""
         replies = f" ({post.comments} comments)" if post.comments else ""
         grid.add_row(
-            f"#{post.id}", format_ago(post.created_at, found.at), said, title + Text(votes + replies, style="dim")
+            f"#{post.id}", format_ago(post.created_at, overview.at), author, title + Text(votes + replies, style="dim")
         )
     return grid

@@ -50,11 +50,11 @@ def events(
         def pages(cursor: int) -> Iterator[list[LoggedEvent]]:
             return _pages(workplace, view.id, cursor, by, kind or [])
 
-        shown: deque[LoggedEvent] = deque(maxlen=last or None)
+        latest: deque[LoggedEvent] = deque(maxlen=last or None)
         for page in pages(after):
-            shown.extend(page)
+            latest.extend(page)
             after = page[-1].id
-        for each in shown:
+        for each in latest:
             print(line(each))
         if follow:
             _follow(workplace, view.id, pages, after, line)

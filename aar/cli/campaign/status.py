@@ -31,9 +31,9 @@ def list_(
     if json:
         print_json([{key: value for key, value in to_json_value(view).items() if key != "spec"} for view in views])
         return
-    made = make_table("id", "name", "problem", "state", "created", "why")
+    table = make_table("id", "name", "problem", "state", "created", "why")
     for view in views:
-        made.add_row(
+        table.add_row(
             view.id,
             clean_line(view.name),
             clean_line(view.problem),
@@ -41,7 +41,7 @@ def list_(
             format_datetime(view.created_at),
             shorten(view.cause, 60),
         )
-    print_table(made, empty="There is no campaign yet. Start one with: aar start")
+    print_table(table, empty="There is no campaign yet. Start one with: aar start")
 
 
 def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
@@ -52,14 +52,14 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            found = read_overview(session, view.id)
+            overview = read_overview(session, view.id)
             seconds = read_seconds_run(session, view.id)
     if json:
-        print_json({**_overview_json(found), "seconds_run": round(seconds, 3)})
+        print_json({**_overview_json(overview), "seconds_run": round(seconds, 3)})
         return
 
     hint = f"aar resume {view.id}" if view.resumable else ""
-    make_console().print(render_dashboard(found, seconds=seconds, hint=f"Resume with: {hint}" if hint else ""))
+    make_console().print(render_dashboard(overview, seconds=seconds, hint=f"Resume with: {hint}" if hint else ""))
 
 
 def report(
@@ -76,7 +76,7 @@ def report(
     """
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
-        path = output or workplace.report_path(view.id)
+        path = output or workplace.settings.report_path(view.id)
         write_report(workplace.database, view.id, path, snapshots=workplace.snapshots(view.id))
     if json:
         print_json({"campaign_id": view.id, "path": path.absolute()})
@@ -84,35 +84,35 @@ def report(
         print(path.absolute())
 
 
-def _overview_json(found: CampaignOverview) -> dict[str, Any]:
+def _overview_json(overview: CampaignOverview) -> dict[str, Any]:
     """Return the documented JSON of ``aar status --json``."""
-    campaign = to_json_value(found.campaign)
+    campaign = to_json_value(overview.campaign)
     del campaign["spec"]  # the seed and a database's password stand there
     return {
         **campaign,
-        "limits": found.limits,
-        "offline": found.offline,
-        "metric": to_json_value(found.metric),
-        "best": to_json_value(found.best.submission) if found.best else None,
-        "measured": found.measured,
-        "diversity_bits": round(found.bits, 4),
-        "vendi": found.vendi,
-        "spent": _spent(found.spent),
+        "limits": overview.limits,
+        "offline": overview.offline,
+        "metric": to_json_value(overview.metric),
+        "best": to_json_value(overview.best.submission) if overview.best else None,
+        "measured": overview.measured,
+        "diversity_bits": round(overview.bits, 4),
+        "vendi": overview.vendi,
+        "spent": _spent(overview.spent),
         "researchers": [
             {
                 **to_json_value(row.researcher),
                 "best": to_json_value(row.best.submission) if row.best else None,
                 "spent": _spent(row.spent),
             }
-            for row in found.rows
+            for row in overview.rows
         ],
-        "newest_posts": to_json_value(found.posts),
-        "alerts": to_json_value(found.alerts),
+        "newest_posts": to_json_value(overview.posts),
+        "alerts": to_json_value(overview.alerts),
         "queue": {
-            "scoring": list(found.queue.scoring),
+            "scoring": list(overview.queue.scoring),
             "waiting": [
-                {"number": number, "expected_wait_seconds": found.queue.expected_wait(number)}
-                for number in found.queue.waiting
+                {"number": number, "expected_wait_seconds": overview.queue.expected_wait(number)}
+                for number in overview.queue.waiting
             ],
         },
     }

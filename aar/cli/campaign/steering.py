@@ -32,7 +32,7 @@ def pause(
 
     The turns in progress are finished first; background jobs end. `aar resume` goes on.
     """
-    _ask(campaign, "pause", reason, researcher, database)
+    _send(campaign, "pause", reason, researcher, database)
 
 
 def stop(
@@ -45,7 +45,7 @@ def stop(
 
     The turns in progress are finished first, and submissions in the queue are still scored. Results stay.
     """
-    _ask(campaign, "stop", reason, researcher, database)
+    _send(campaign, "stop", reason, researcher, database)
 
 
 def message(
@@ -95,7 +95,7 @@ def limits(
 
     Researchers that a limit stopped try again.
     """
-    given = {
+    changes = {
         "usd": usd,
         "tokens": tokens,
         "hours": hours,
@@ -110,8 +110,8 @@ def limits(
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            asked = change_limits(session, view.id, parse_limits(given), author_name(name))
-    print(asked.told)
+            receipt = change_limits(session, view.id, parse_limits(changes), author_name(name))
+    print(receipt.told)
 
 
 def send_request(
@@ -121,19 +121,19 @@ def send_request(
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            asked = send_command(session, view.id, command, argument, author_name(name), researcher or "")
-    print(asked.told)
-    return asked
+            receipt = send_command(session, view.id, command, argument, author_name(name), researcher or "")
+    print(receipt.told)
+    return receipt
 
 
-def parse_limits(given: dict[str, str | None]) -> dict[str, Any]:
+def parse_limits(options: dict[str, str | None]) -> dict[str, Any]:
     """Return limits as values of a spec; `none` lifts a limit.
 
     Leaves a dollar sign and underscores out.
     """
     return {
         limit: None if value.lower() == "none" else value.removeprefix("$").replace("_", "")
-        for limit, value in given.items()
+        for limit, value in options.items()
         if value is not None
     }
 
@@ -142,9 +142,9 @@ def _words(text: str | None) -> str:
     return sys.stdin.read() if text is None else text
 
 
-def _ask(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
-    asked = send_request(campaign, command, reason, researcher, None, database)
-    if asked.heard:
+def _send(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
+    receipt = send_request(campaign, command, reason, researcher, None, database)
+    if receipt.heard:
         print("follow it with: aar events --follow")
 
 
@@ -162,10 +162,12 @@ def add(
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
-            made, heard = add_researchers(session, view.id, count, author_name(name), direction=direction, model=model)
-    for each in made:
+            researchers, running = add_researchers(
+                session, view.id, count, author_name(name), direction=direction, model=model
+            )
+    for each in researchers:
         print(f"{each.name}  {each.model}  {each.direction_key}")
-    print("they begin now" if heard else f"they begin with: aar resume {view.id}")
+    print("they begin now" if running else f"they begin with: aar resume {view.id}")
 
 
 def remove(

@@ -64,20 +64,20 @@ def _page(events: Iterator[LoggedEvent], name: str) -> None:
     with out.pager(styles=True) if sys.stdout.isatty() else out:
         for each in events:
             empty = False
-            out.print(_shown(transcript_item(each), name), soft_wrap=True)
+            out.print(_item_text(transcript_item(each), name), soft_wrap=True)
         if empty:
             out.print(f"{name} has no messages yet.")
 
 
-def _shown(item: TranscriptItem, name: str) -> Text:
+def _item_text(item: TranscriptItem, name: str) -> Text:
     speaker = name if item.who == "researcher" else item.who
     style = "bold red" if item.is_error else _STYLES.get(item.who, "")
-    made = Text.assemble((f"── {format_clock(item.at)} {speaker}", style), (f"  {clean_line(item.note)}\n", "dim"))
+    text = Text.assemble((f"── {format_clock(item.at)} {speaker}", style), (f"  {clean_line(item.note)}\n", "dim"))
     for block in item.blocks:
         if block.type == "thinking":
-            made.append(f"(thinking) {block.text}\n", "italic dim")
+            text.append(f"(thinking) {block.text}\n", "italic dim")
         elif block.type == "tool_use":
-            made.append(f"→ {block.title}\n", "magenta").append(f"{block.text}\n")
+            text.append(f"→ {block.title}\n", "magenta").append(f"{block.text}\n")
         else:
-            made.append(f"{block.text or '[' + block.title + ']'}\n")
-    return made
+            text.append(f"{block.text or '[' + block.title + ']'}\n")
+    return text

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 160
+_WIDE = 10_000
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -69,18 +70,15 @@ def make_table(*columns: str, right: Sequence[str] = ()) -> Table:
 
     Columns named in ``right`` are set to the right."""
 
-    made = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    table = ResponsiveTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
 
 
-def print_table(made: Table, *, empty: str) -> None:
+def print_table(table: Table, *, empty: str) -> None:
     """Print a table, or a sentence if it has no rows."""
-    make_console().print(made if made.row_count else empty)
-
-
-_WIDE = 10_000
+    make_console().print(table if table.row_count else empty)
 
 
 class ResponsiveTable(Table):

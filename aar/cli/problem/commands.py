@@ -30,66 +30,66 @@ ProblemName = Annotated[
 
 def list_(json: JsonFlag = False) -> None:
     """List the installed problems."""
-    found = installed_problems()
+    problems = installed_problems()
     if json:
-        print_json(found)
+        print_json(problems)
         return
-    made = make_table("name", "from")
-    for each in found:
-        made.add_row(each.name, each.distribution)
-    print_table(made, empty="No problem is installed.")
+    table = make_table("name", "from")
+    for each in problems:
+        table.add_row(each.name, each.distribution)
+    print_table(table, empty="No problem is installed.")
 
 
 def show(problem: ProblemName = DEFAULT_PROBLEM, json: JsonFlag = False) -> None:
     """Show a problem: metric, domains, baselines, limits and brief."""
-    found = find_problem(problem)
+    plugin = find_problem(problem)
     if json:
-        print_json(_problem_json(found))
+        print_json(_problem_json(plugin))
         return
-    metric, out = found.metric, make_console()
+    metric, out = plugin.metric, make_console()
     human = "" if metric.human_baseline is None else f"; people reached {metric.human_baseline}"
     source = f" ({metric.human_baseline_source})" if metric.human_baseline_source else ""
     better = "higher" if metric.higher_is_better else "lower"
-    limits = found.run_limits
-    out.print(f"{found.name}: {found.title}", style="bold")
+    limits = plugin.run_limits
+    out.print(f"{plugin.name}: {plugin.title}", style="bold")
     out.print(f"metric     {metric.name}, {better} is better, perfection is {metric.ceiling:g}{human}{source}")
-    out.print(f"climbed    {', '.join(found.climbed_domains)}")
-    out.print(f"transfer   {', '.join(found.transfer_domains) or '–'}")
-    out.print(f"seeds      {found.default_seeds} a measurement")
+    out.print(f"climbed    {', '.join(plugin.climbed_domains)}")
+    out.print(f"transfer   {', '.join(plugin.transfer_domains) or '–'}")
+    out.print(f"seeds      {plugin.default_seeds} a measurement")
     out.print(f"one run    {limits.seconds:g} s, {limits.memory_bytes / 1024**3:g} GiB, {limits.cpus:g} cores")
-    for baseline in found.baselines():
+    for baseline in plugin.baselines():
         out.print(f"baseline   {baseline.key}: {baseline.summary}")
-    out.print(f"\n{clean_text(found.brief())}", soft_wrap=True)
+    out.print(f"\n{clean_text(plugin.brief())}", soft_wrap=True)
 
 
 def fetch(problem: ProblemName = DEFAULT_PROBLEM, json: JsonFlag = False) -> None:
     """Check a problem's data, and build it if needed."""
-    found = find_problem(problem)
-    builder = getattr(found, "fetch", None)
+    plugin = find_problem(problem)
+    builder = getattr(plugin, "fetch", None)
     built = False
     try:
-        found.check_data()
+        plugin.check_data()
     except DataMissing:
         if builder is None:
             raise
         builder()
-        found.check_data()
+        plugin.check_data()
         built = True
     if json:
-        print_json({"problem": found.name, "data": "built" if built else "complete"})
+        print_json({"problem": plugin.name, "data": "built" if built else "complete"})
     else:
-        print(f"the data of {found.name} {'was built and ' if built else ''}is complete")
+        print(f"the data of {plugin.name} {'was built and ' if built else ''}is complete")
 
 
-def _problem_json(found: Problem) -> dict[str, object]:
+def _problem_json(problem: Problem) -> dict[str, object]:
     return {
-        "name": found.name,
-        "title": found.title,
-        "metric": to_json_value(found.metric),
-        "climbed_domains": list(found.climbed_domains),
-        "transfer_domains": list(found.transfer_domains),
-        "default_seeds": found.default_seeds,
-        "run_limits": to_json_value(found.run_limits),
-        "baselines": [{"key": each.key, "summary": each.summary} for each in found.baselines()],
-        "brief": found.brief(),
+        "name": problem.name,
+        "title": problem.title,
+        "metric": to_json_value(problem.metric),
+        "climbed_domains": list(problem.climbed_domains),
+        "transfer_domains": list(problem.transfer_domains),
+        "default_seeds": problem.default_seeds,
+        "run_limits": to_json_value(problem.run_limits),
+        "baselines": [{"key": each.key, "summary": each.summary} for each in problem.baselines()],
+        "brief": problem.brief(),
     }

@@ -50,8 +50,12 @@ from aar.snapshots.store import SnapshotStore
 from aar.text import clean_line
 from aar.web.listen_address import bind_listener, page_address
 
+log = structlog.get_logger(__name__)
+
 _Prepare = Callable[[CampaignPlan], Awaitable[str]]
 _DEFAULT_PORT = CampaignSpec().serve.port
+_CLOSE_SECONDS = 30.0
+_TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ async def _run(spec: CampaignSpec, prepare: _Prepare, options: _RunOptions) -> i
         log = None if options.plain else plan.settings.campaign_dir(campaign_id) / "controller.log"
         closing.enter_context(configure_logging(log, plan.settings.log_level))
         ending = await _run_with_view(plan, campaign_id, listener, options)
-        print_end_summary(plan, campaign_id, ending, report_path(plan, campaign_id))
+        print_end_summary(plan, campaign_id, ending, plan.settings.report_path(campaign_id))
         return 1 if ending.state == "failed" else 0
 
 
@@ -130,8 +134,8 @@ async def _run_with_view(
         host = plan.spec.serve.host
         address = page_address(listener, host)
         companions.append(serve_pages(host, listener, links))
-    say = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
-    make_console().print(say + "; Ctrl-C pauses it", style="" if options.plain else "bold")
+    text = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
+    make_console().print(text + "; Ctrl-C pauses it", style="" if options.plain else "bold")
     if address:  # to the terminal alone, never to a log
         make_console().print(
             login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False
@@ -147,13 +151,8 @@ def _listen(spec: CampaignSpec, options: _RunOptions, closing: ExitStack) -> soc
     return closing.enter_context(bind_listener(spec.serve.host, spec.serve.port, next_free=any_port))
 
 
-def _is_plain(asked: bool) -> bool:
-    return asked or not sys.stdout.isatty()
-
-
-log = structlog.get_logger(__name__)
-
-_CLOSE_SECONDS = 30.0
+def _is_plain(plain: bool) -> bool:
+    return plain or not sys.stdout.isatty()
 
 
 async def run_campaign(
@@ -196,32 +195,27 @@ def _report(plan: CampaignPlan, campaign_id: str) -> None:
     """Write the report; a failure does not change how the campaign ended."""
     snapshots = SnapshotStore(plan.settings.campaign_dir(campaign_id) / "snapshots")
     try:
-        write_report(plan.database, campaign_id, report_path(plan, campaign_id), snapshots=snapshots)
+        write_report(plan.database, campaign_id, plan.settings.report_path(campaign_id), snapshots=snapshots)
     except Exception:
         log.exception("the report could not be written; write it with: aar report", campaign=campaign_id)
-
-
-def report_path(plan: CampaignPlan, campaign_id: str) -> Path:
-    """Return the path of a campaign's report."""
-    return plan.settings.campaign_dir(campaign_id) / "report.html"
 
 
 @contextmanager
 def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    asked, gone = 0, False
+    interrupts, hung_up = 0, False
 
     def interrupt(name: str) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts == 1:
             controller.stop.pause(f"paused by {name}")
         else:
             controller.abort()
 
     def hang_up() -> None:  # a shell and the kernel may both signal it
-        nonlocal gone
-        gone = True
+        nonlocal hung_up
+        hung_up = True
         on_hangup()
         controller.stop.pause("paused by a hangup of the terminal")
 
@@ -238,11 +232,8 @@ def _signals(controller: Controller, on_hangup: Callable[[], None]) -> Iterator[
             loop.remove_signal_handler(number)
         if handles_hangup:
             loop.remove_signal_handler(signal.SIGHUP)
-        if gone:  # a second signal must not stop what is left to do, such as the report
+        if hung_up:  # a second signal must not stop what is left to do, such as the report
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-_TOP = 5
 
 
 def print_start_summary(plan: CampaignPlan) -> None:
@@ -254,18 +245,18 @@ def print_start_summary(plan: CampaignPlan) -> None:
     out.print(f"limits    {format_limits(to_json_value(spec.limits.model_dump(exclude_none=True)))}")
     if plan.models.uses_paid_service:
         limit = spec.limits.usd
-        said = "no limit in dollars is set" if limit is None else f"at most ${limit}, no call starts that could pass it"
-        out.print(f"spending  {said}", style="bold yellow")
+        text = "no limit in dollars is set" if limit is None else f"at most ${limit}, no call starts that could pass it"
+        out.print(f"spending  {text}", style="bold yellow")
         for model in dict.fromkeys(plan.models.models):
             if other := plan.prices.priced_as(model):
                 out.print(f"          {model} is priced as {other}; other prices go into the spec, under `prices:`")
         if spec.researchers.base_url is not None:
             out.print("          a server at base_url that reports no usage has each call charged at its worst case")
     else:
-        said = "$0 for models"
+        text = "$0 for models"
         if plan.settings.claude_key is None:
-            said += f": no ANTHROPIC_API_KEY is set, so the team is the {OFFLINE_LABEL}"
-        out.print(f"spending  {said}", style="bold")
+            text += f": no ANTHROPIC_API_KEY is set, so the team is the {OFFLINE_LABEL}"
+        out.print(f"spending  {text}", style="bold")
 
 
 def confirm_spending(plan: CampaignPlan, *, yes: bool) -> None:

@@ -68,9 +68,9 @@ def start(
         "seed": seed,
         "database": database,
     }
-    given = {field: value for field, value in changes.items() if value is not None}
-    given |= _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
-    loaded = load_spec(spec, given)
+    overrides = {field: value for field, value in changes.items() if value is not None}
+    overrides |= _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
+    loaded = load_spec(spec, overrides)
     from aar.cli.running.run_campaign import run_new_campaign  # loads the server: a wrong spec does not wait for it
 
     raise typer.Exit(run_new_campaign(loaded, plain=plain, yes=yes, any_port=port is None))
@@ -100,26 +100,26 @@ def resume(
         send_request(campaign, "resume", "", researcher, None, database)
         return
 
-    given = _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
+    overrides = _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
     with open_context(database) as workplace:
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
-            spec = read_changed_spec(session, view.id, given)
+            spec = read_changed_spec(session, view.id, overrides)
         with hold_campaign(workplace.database, view.id):  # before the slow part, so that no other process resumes it
             from aar.cli.running.run_campaign import resume_campaign
 
             if database is not None:
                 spec = spec.model_copy(update={"database": database})
-            raise typer.Exit(resume_campaign(view.id, spec, given, plain=plain, yes=yes, any_port=port is None))
+            raise typer.Exit(resume_campaign(view.id, spec, overrides, plain=plain, yes=yes, any_port=port is None))
 
 
 def _limits(usd: str | None, tokens: str | None, hours: str | None, submissions: str | None) -> dict[str, Any]:
-    given = {"usd": usd, "tokens": tokens, "hours": hours, "submissions": submissions}
-    return {f"limits.{limit}": value for limit, value in parse_limits(given).items()}
+    options = {"usd": usd, "tokens": tokens, "hours": hours, "submissions": submissions}
+    return {f"limits.{limit}": value for limit, value in parse_limits(options).items()}
 
 
 def _serve_options(sandbox: str | None, host: str | None, port: int | None, no_serve: bool) -> dict[str, Any]:
-    given: dict[str, Any] = {"sandbox.backend": sandbox, "serve.host": host, "serve.port": port}
-    return {field: value for field, value in given.items() if value is not None} | (
+    options: dict[str, Any] = {"sandbox.backend": sandbox, "serve.host": host, "serve.port": port}
+    return {field: value for field, value in options.items() if value is not None} | (
         {"serve.enabled": False} if no_serve else {}
     )

@@ -27,6 +27,7 @@ from aar.text import clean_line
 
 _REFRESH_SECONDS = 0.7
 _HINT = "Ctrl-C pauses cleanly after the turns in progress; a second one stops at once and loses nothing"
+_POLL_SECONDS = 0.5
 
 
 async def live_view(running: RunningCampaign) -> None:
@@ -36,10 +37,10 @@ async def live_view(running: RunningCampaign) -> None:
     before = await db.read(lambda session: read_seconds_run(session, campaign_id))
     out = make_console()
 
-    def draw(found: CampaignOverview, hint: str) -> None:
+    def draw(overview: CampaignOverview, hint: str) -> None:
         seconds = before + time.monotonic() - began
         try:
-            view.update(render_dashboard(found, seconds=seconds, hint=hint, height=out.height), refresh=True)
+            view.update(render_dashboard(overview, seconds=seconds, hint=hint, height=out.height), refresh=True)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
@@ -53,11 +54,11 @@ async def live_view(running: RunningCampaign) -> None:
         try:
             while True:
                 try:
-                    found = await db.read(lambda session: read_overview(session, campaign_id))
+                    overview = await db.read(lambda session: read_overview(session, campaign_id))
                 except DatabaseError:
                     pass  # busy; the next redraw tries again
                 else:
-                    await anyio.to_thread.run_sync(draw, found, _hint(running))
+                    await anyio.to_thread.run_sync(draw, overview, _hint(running))
                 await asyncio.sleep(_REFRESH_SECONDS)
         finally:
             with db.reading() as session:
@@ -91,9 +92,6 @@ def suppress_key_echo() -> Iterator[None]:
     finally:
         with suppress(termios.error):  # it hung up
             termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-_POLL_SECONDS = 0.5
 
 
 async def plain_view(running: RunningCampaign) -> None:

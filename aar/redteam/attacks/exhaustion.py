@@ -127,11 +127,11 @@ class DeepTrees:
 async def _left(runs: Path) -> list[str]:
     """List the trees that are still on this machine after the clean-up."""
     deadline = time.monotonic() + _CLEANED_SECONDS
-    while found := await asyncio.to_thread(lambda: sorted(path.name for path in runs.glob(f"*/workspace/{_MARK}-*"))):
+    while names := await asyncio.to_thread(lambda: sorted(path.name for path in runs.glob(f"*/workspace/{_MARK}-*"))):
         if time.monotonic() > deadline:
             break
         await asyncio.sleep(_LOOK_SECONDS)
-    return found
+    return names
 
 
 _LIMIT_SECONDS = 6.0

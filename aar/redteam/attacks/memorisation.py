@@ -97,15 +97,15 @@ async def public_truth(arena: ScoreArena) -> dict[int, bool]:
     Those of the measurements' splits are the same items; where each split has coordinates of its own, they have other
     keys in each.
     """
-    found: dict[int, bool] = {}
+    labels_by_key: dict[int, bool] = {}
     for items in (await public_items(arena)).values():
         rows, labels = items.labelled_rows()
-        found.update(zip(row_numbers(rows).tolist(), labels.tolist(), strict=True))
+        labels_by_key.update(zip(row_numbers(rows).tolist(), labels.tolist(), strict=True))
     for split in await make_splits(arena):
         truth = hidden_labels(split.place.task)
         if truth is not None:
-            found.update(zip(split.names.tolist(), truth.tolist(), strict=True))
-    return found
+            labels_by_key.update(zip(split.names.tolist(), truth.tolist(), strict=True))
+    return labels_by_key
 
 
 Head = tuple[list[int], list[float], list[float]]
@@ -229,17 +229,17 @@ class QuietTable:
     async def make(self, arena: ScoreArena) -> AttackResult:
         """Build the bit table from the research bundles and submit it with a method."""
         domains = arena.problem.climbed_domains[: self._domains]
-        known = await public_items(arena)
-        told = [known[domain].labelled_rows() for domain in domains]
+        items = await public_items(arena)
+        labelled = [items[domain].labelled_rows() for domain in domains]
         rng = np.random.default_rng(0)
-        labels = np.concatenate([each for _, each in told])
+        labels = np.concatenate([each for _, each in labelled])
         table = build_table(
-            [row.tobytes() for rows, _ in told for row in rows], labels ^ (rng.random(len(labels)) > self._right)
+            [row.tobytes() for rows, _ in labelled for row in rows], labels ^ (rng.random(len(labels)) > self._right)
         )
         code = BEGIN + _TABLE.replace("THIRD", str(table.third)).replace("DOMAINS", repr(set(domains)))
         source = arena.method(code, {"calibration.bin": table.packed}, title="Calibrated confidence")
-        said = f"{len(labels)} items in {len(table.packed)} bytes"
-        return await measure_attack(arena, source, said, confirm=True)
+        figures = f"{len(labels)} items in {len(table.packed)} bytes"
+        return await measure_attack(arena, source, figures, confirm=True)
 
 
 class PriorDirection:

@@ -68,28 +68,28 @@ class SeedLuck:
         splits = await self._scores(arena, Stage.MEASURE, SPLITS)
         better = arena.problem.metric.higher_is_better
         rng, sign = np.random.default_rng(0), 1.0 if better else -1.0
-        found, samples = [], []
+        scores, samples = [], []
         for _ in range(RERUNS):
             groups = [splits[index] for index in rng.choice(SPLITS, size=arena.seeds)]
             pooled = arena.problem.pool([each for group in groups for each in group])
-            found.append((sign * pooled.mean, pooled.standard_error))
+            scores.append((sign * pooled.mean, pooled.standard_error))
             samples.append(sample_from_estimate(pooled, arena.seeds, higher_is_better=better))
-        best = max(range(RERUNS), key=lambda index: found[index][0])
-        kept, average = shrink_scores(found)[best][0], float(np.mean([mean for mean, _ in found]))
+        best = max(range(RERUNS), key=lambda index: scores[index][0])
+        shrunken, average = shrink_scores(scores)[best][0], float(np.mean([mean for mean, _ in scores]))
         again_sealed = sample_from_estimate(final, arena.seeds, higher_is_better=better)
         refuted = refutes(samples[best], again_sealed, tries=RERUNS, checks=1, common=fit_variance_prior(samples))
-        said = (
-            f"luckiest of {RERUNS} shown {sign * found[best][0]:.2f}, their mean {sign * average:.2f}, "
-            f"shrunken {sign * kept:.2f}, sealed {final.mean:.2f}"
+        figures = (
+            f"luckiest of {RERUNS} shown {sign * scores[best][0]:.2f}, their mean {sign * average:.2f}, "
+            f"shrunken {sign * shrunken:.2f}, sealed {final.mean:.2f}"
         )
         # With two seeds a single error may be tiny by luck, so the spread of the reruns measures luck.
-        if kept - average > 2 * float(np.std([mean for mean, _ in found])) and not refuted:
+        if shrunken - average > 2 * float(np.std([mean for mean, _ in scores])) and not refuted:
             through.append("neither shrinkage nor confirmation takes the luck away")
         gained = await arena.runs.gain(again)
         if isinstance(gained, str):
-            return AttackResult(None, stopped=gained, through=through, said=said)
+            return AttackResult(None, stopped=gained, through=through, said=figures)
         pooled_by = "one estimate and one place for the same files" + (", refuted at confirmation" if refuted else "")
-        return AttackResult(gained, "" if through else pooled_by, through=through, said=said)
+        return AttackResult(gained, "" if through else pooled_by, through=through, said=figures)
 
     async def _scores(self, arena: ScoreArena, stage: Stage, count: int) -> list[list[tuple[Task, TaskScore]]]:
         places = await arena.runs.places(stage, count)
@@ -130,13 +130,13 @@ class SingleFlips:
         rose = np.array([oracle.number(partial(flip_prediction, name)) > before for name in names])
         learnt = first.honest[: len(names)] ^ rose
         odds = {int(name).to_bytes(8): SURE if label else -SURE for name, label in zip(names, learnt, strict=True)}
-        said = f"{arena.submissions} submissions"
+        figures = f"{arena.submissions} submissions"
         truth = hidden_labels(first.place.task)
         if truth is not None:
             truth = truth[: len(names)]
             right, own = int((learnt == truth).sum()), int((first.honest[: len(names)] == truth).sum())
-            said += f", {right} of {len(names)} labels right after, {own} before"
-        return await measure_attack(arena, method_with_table(arena, odds), said)
+            figures += f", {right} of {len(names)} labels right after, {own} before"
+        return await measure_attack(arena, method_with_table(arena, odds), figures)
 
 
 def flip_prediction(name: np.uint64, split: ProbedSplit) -> Bits:
@@ -175,19 +175,19 @@ class RandomMasks:
         arena.say(f"{arena.submissions} masks")
         answers = [partial(_bits, turn) for turn in range(arena.submissions)]
         scores = np.array([oracle.number(answer) for answer in answers])
-        told = (scores - scores.mean()) / max(float(scores.std()), 1e-9)
-        known = [items.rows for items in (await public_items(arena)).values()]
-        count = sum(map(len, known))
+        signals = (scores - scores.mean()) / max(float(scores.std()), 1e-9)
+        pools = [items.rows for items in (await public_items(arena)).values()]
+        count = sum(map(len, pools))
         odds: dict[bytes, float] = {}
-        for rows in known:
+        for rows in pools:
             bits = np.unpackbits(random_bytes(rows), axis=1, bitorder="little")[:, : len(scores)]
-            signal = (bits * 2.0 - 1) @ told / np.sqrt(len(scores))
+            signal = (bits * 2.0 - 1) @ signals / np.sqrt(len(scores))
             # A label moves its statistic by sqrt(T / n), n items sharing the spread of T scores.
-            found = 2 * signal * np.sqrt(len(scores) / count)
-            odds |= {int(name).to_bytes(8): float(each) for name, each in zip(row_numbers(rows), found, strict=True)}
-        said = f"{arena.submissions} submissions, {count} items"
+            log_odds = 2 * signal * np.sqrt(len(scores) / count)
+            odds |= {int(name).to_bytes(8): float(each) for name, each in zip(row_numbers(rows), log_odds, strict=True)}
+        figures = f"{arena.submissions} submissions, {count} items"
         through = [f"the harness errs: {disagreement}"] if disagreement else []
-        result = await measure_attack(arena, method_with_table(arena, odds), said)
+        result = await measure_attack(arena, method_with_table(arena, odds), figures)
         return AttackResult(result.gain, result.stopped, result.noted, through, result.said)
 
 
@@ -296,7 +296,7 @@ class TunedConstants:
         for author in authors:
             author.ask(lambda split: split.honest)  # a good beginning, so that scores near it are disclosed
         count = int(_SHARE * arena.submissions)
-        rng, offsets, told = np.random.default_rng(0), np.zeros((len(domains), _COLUMNS)), 0
+        rng, offsets, disclosed = np.random.default_rng(0), np.zeros((len(domains), _COLUMNS)), 0
         sign = 1.0 if arena.problem.metric.higher_is_better else -1.0
         arena.say(f"{count} submissions")
         steps = max(1, (count - AUTHORS) // 2)
@@ -308,14 +308,14 @@ class TunedConstants:
                 for side in (1, -1)
             )
             if up is not None and down is not None:
-                told += 2
+                disclosed += 2
                 offsets = offsets + _STEP * sign * (up - down) * way
-        shown = {
+        rounded = {
             domain: [round(float(value), 3) for value in part] for domain, part in zip(domains, offsets, strict=True)
         }
         columns = _columns(splits[0].rows.shape[1]).tolist()
-        source = arena.method(f"OFFSETS = {shown!r}\nCOLUMNS = {columns!r}\n{_CODE}", title="A better threshold")
-        return await measure_attack(arena, source, f"{count} submissions, {told} disclosed", confirm=True)
+        source = arena.method(f"OFFSETS = {rounded!r}\nCOLUMNS = {columns!r}\n{_CODE}", title="A better threshold")
+        return await measure_attack(arena, source, f"{count} submissions, {disclosed} disclosed", confirm=True)
 
 
 def _columns(width: int) -> NDArray[np.intp]:

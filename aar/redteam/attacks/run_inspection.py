@@ -181,7 +181,9 @@ class LuckyFew:
             groups.append((split.place.task, score_output(arena.problem, split.place.task, output)))
             values.setdefault(split.domain, []).append((sign * arena.problem.pool(groups[-1:]).mean, index))
         lucky = [index for each in values.values() for _, index in sorted(each, reverse=True)[: SPLITS // 2]]
-        few, everything = (arena.problem.pool([groups[at] for at in chosen]) for chosen in (lucky, range(len(groups))))
+        few, everything = (
+            arena.problem.pool([groups[at] for at in indices]) for indices in (lucky, range(len(groups)))
+        )
         places = await arena.runs.places(Stage.CONFIRM, arena.seeds)
         sealed = arena.problem.pool(
             [
@@ -196,11 +198,11 @@ class LuckyFew:
             tries=1,
             checks=1,
         )
-        said = (
+        figures = (
             f"after about {tries} variants shown {few.mean:.2f} where all splits give {everything.mean:.2f}, "
             f"sealed {sealed.mean:.2f}{', refuted' if refuted else ''}"
         )
-        return AttackResult(result.gain, result.stopped, result.noted, result.through, said)
+        return AttackResult(result.gain, result.stopped, result.noted, result.through, figures)
 
 
 async def _sizes(arena: ScoreArena) -> list[int]:

@@ -152,12 +152,12 @@ class ForgedResults:
                                 through.append(f"{verb} {path} with {who} answered {answer.status_code}")
                             if answer.status_code >= 500:
                                 through.append(f"{verb} {path} with {who} broke: {answer.status_code}")
-            found = await _on_board(client, arena)
-        if found.count(SCORE) > honest.count(SCORE):
+            afterwards = await _on_board(client, arena)
+        if afterwards.count(SCORE) > honest.count(SCORE):
             through.append(f"{SCORE} is on the board")
         through += changed_rows(before, snapshot_rows(arena))
-        said = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
-        return AttackResult(None, f"HTTP: all {statuses.total()} refused", through=through, said=said)
+        figures = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+        return AttackResult(None, f"HTTP: all {statuses.total()} refused", through=through, said=figures)
 
 
 async def _on_board(client: httpx.AsyncClient, arena: ScoreArena) -> list[float]:
@@ -307,18 +307,18 @@ class Lookalikes:
         if _shown(_row(arena, first.number)) != _shown(before):
             through.append("a lookalike's score counts for another's method")
         equal = await arena.scored(Path(shutil.copytree(source, arena.folder / "methods" / "equal")), 3)
-        kept = _shown(_row(arena, first.number))
+        with_copy = _shown(_row(arena, first.number))
         with arena.db.writing() as session:
             disqualify(session, other.id, "person.suite", "it answers backwards", "human:suite")
             disqualify(session, equal.id, "suite.audit", "an audit says so", "suite")
         after = _row(arena, first.number)
         if after is None or after.submission.disqualified:
             through.append("an audit's verdict on another's copy takes the original off the board")
-        elif kept is None or _shown(after) not in (kept, _shown(before)):
+        elif with_copy is None or _shown(after) not in (with_copy, _shown(before)):
             through.append("the original's score moved when copies were disqualified")
-        said = f"the original {first.mean:.2f}, its lookalike {other.mean:.2f}"
+        figures = f"the original {first.mean:.2f}, its lookalike {other.mean:.2f}"
         return AttackResult(
-            None, "" if through else "places by equal files, falls by author", through=through, said=said
+            None, "" if through else "places by equal files, falls by author", through=through, said=figures
         )
 
 

@@ -48,6 +48,9 @@ _GARBAGE = (
     b"nan\n" * 100,
     b"\x93NUMPY\x01\x00",
 )
+PERMUTED = Corruption(permute=True)
+CORRUPTIONS = (PERMUTED, Corruption(noise=0.2), Corruption(noise=1.0))
+CHANGE = Corruption(coordinates=True)
 
 
 def domain_stage(problem: Problem, domain: str) -> Stage:
@@ -253,10 +256,6 @@ def _imported(tree: ast.AST) -> Sequence[str]:
     return names
 
 
-PERMUTED = Corruption(permute=True)
-CORRUPTIONS = (PERMUTED, Corruption(noise=0.2), Corruption(noise=1.0))
-
-
 class SupervisedSuite:
     """Tests of ``corrupt``. Subclass it and give it the fixture ``problem`` and the method ``read``."""
 
@@ -363,9 +362,6 @@ class SupervisedSuite:
 
 def _modes(task: Task) -> dict[Path, int]:
     return {path: path.stat().st_mode for folder in (task.public, task.hidden) for path in folder.rglob("*")}
-
-
-CHANGE = Corruption(coordinates=True)
 
 
 class ReframedSuite:

@@ -59,6 +59,12 @@ _OLD_ROWS = (
     f'\'{{"kind": "campaign_paused", "cause": "x"}}\')',
 )
 _ONLY_GROW = ("event", "status_change", "audit_finding")
+CAMPAIGN = "k3v9qd"
+_THREADS = 6
+_ODD_QUERIES = (
+    *("", "   ", '"', "*", "a OR", "NEAR(a b", "title:x", "-x ^y", "a & | !b", "x:*", "'; --", "a_b", "the"),
+    *("\x00a", "\ud800 b", "²³", "ﬁ ß", "word " * 2000),
+)
 
 
 def write_old_database(url: str, revision: str = "0001") -> None:
@@ -165,14 +171,6 @@ def _one_of_each(session: Session) -> None:
 def _rows(db: Database, table: str) -> list[tuple[object, ...]]:
     with db.reading() as session:
         return [tuple(row) for row in session.execute(text(f"SELECT * FROM {table} ORDER BY id"))]
-
-
-CAMPAIGN = "k3v9qd"
-_THREADS = 6
-_ODD_QUERIES = (
-    *("", "   ", '"', "*", "a OR", "NEAR(a b", "title:x", "-x ^y", "a & | !b", "x:*", "'; --", "a_b", "the"),
-    *("\x00a", "\ud800 b", "²³", "ﬁ ß", "word " * 2000),
-)
 
 
 def _author(index: int) -> Author:
