@@ -1,7 +1,7 @@
 """Removes secrets from text that is shown, printed or exported.
 
 Keys never enter a sandbox, so a transcript should contain none. If one gets there (a person pastes it into a post, an
-agent prints a token that it was given), it does not leave the database.
+agent prints a token that it was given), it does not leave the database. Own output is redacted by ``aar.redaction``.
 """
 
 from __future__ import annotations
