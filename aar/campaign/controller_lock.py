@@ -16,11 +16,11 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from aar.campaign.spec import without_database_address
-from aar.errors import Conflict
+from aar.errors import Conflict, NotFound
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
 from aar.processes import HostProcess
@@ -47,11 +47,41 @@ _STOP_SECONDS = 30.0
 class ControlRequest:
     """A control request that is not handled yet."""
 
-    id: int
     command: str
     argument: str
     """For one researcher, its name."""
     by: str
+
+
+def campaign_not_found(name: str) -> NotFound:
+    """Return the error for a campaign that does not exist."""
+    return NotFound(f"no campaign {name}", "See `aar list`")
+
+
+def load_campaign(session: Session, campaign_id: str, *, lock: bool = False) -> Campaign:
+    """Return a campaign's row, as it is now.
+
+    Args:
+        lock: whether to lock it against other writers before it is read, until the transaction ends.
+
+    Raises:
+        NotFound: no such campaign.
+    """
+    if lock:
+        lock_campaign(session, campaign_id)
+    campaign = session.get(Campaign, campaign_id, populate_existing=lock)
+    if campaign is None:
+        raise campaign_not_found(campaign_id)
+    return campaign
+
+
+def controller_id(pid: int | None = None) -> str:
+    """Return a process's id: host name, pid and start time.
+
+    The start time distinguishes a reused pid. Without a pid, it is this process. Empty if there is no such process.
+    """
+    process = HostProcess.of(os.getpid() if pid is None else pid)
+    return "" if process is None else f"{socket.gethostname()}:{process.pid}:{process.started}"
 
 
 def is_controller_alive(campaign: Campaign) -> bool:
@@ -61,7 +91,9 @@ def is_controller_alive(campaign: Campaign) -> bool:
     """
     if not campaign.controller or campaign.heartbeat_at is None:
         return False
-    return now() - campaign.heartbeat_at < HEARTBEAT_TIMEOUT and not is_dead_on_this_host(campaign.controller)
+    host, pid, started = campaign.controller.rsplit(":", 2)
+    is_dead_here = host == socket.gethostname() and not HostProcess(int(pid), int(started)).alive()
+    return not is_dead_here and now() - campaign.heartbeat_at < HEARTBEAT_TIMEOUT
 
 
 def controller_state(campaign: Campaign) -> ControllerState:
@@ -89,9 +121,8 @@ def reserve_campaign(session: Session, campaign_id: str, *, holder: str = "") ->
         Conflict: another controller holds it, or it is over.
     """
     holder = holder or controller_id()
-    lock_campaign(session, campaign_id)
     # Read under the lock, and again by the update: two concurrent claims never both succeed.
-    campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+    campaign = load_campaign(session, campaign_id, lock=True)
     seen = campaign.controller
     if campaign.state not in RESUMABLE_STATES:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
@@ -169,8 +200,7 @@ def release_campaign(
     Args:
         seconds: running time of this controller.
     """
-    lock_campaign(session, campaign_id)
-    campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+    campaign = load_campaign(session, campaign_id, lock=True)
     if campaign.controller != controller_id():
         return
     campaign.state, campaign.cause = state, cause
@@ -189,8 +219,7 @@ def cancel_reservation(session: Session, campaign_id: str) -> None:
 
     Apply a pause or stop requested meanwhile.
     """
-    lock_campaign(session, campaign_id)
-    campaign = session.get_one(Campaign, campaign_id, populate_existing=True)
+    campaign = load_campaign(session, campaign_id, lock=True)
     if campaign.controller != controller_id():
         return
     campaign.controller = ""
@@ -218,10 +247,13 @@ def apply_without_controller(campaign: Campaign, command: str, argument: str, by
         campaign.finished_at = now()
 
 
-def count_pending_requests(session: Session, campaign_id: str) -> int:
-    """Count the requests that are not handled yet."""
-    query = select(func.count()).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
-    return session.scalar(query) or 0
+def count_pending_requests(session: Session, campaign_id: str, commands: Collection[str] = ()) -> int:
+    """Count the requests that are not handled yet.
+
+    Args:
+        commands: only these. Empty for all.
+    """
+    return session.scalar(select(func.count()).select_from(_pending(campaign_id, commands).subquery())) or 0
 
 
 def take_requests(session: Session, campaign_id: str, commands: Collection[str] = ()) -> list[ControlRequest]:
@@ -230,31 +262,15 @@ def take_requests(session: Session, campaign_id: str, commands: Collection[str] 
     Args:
         commands: only these; the others stay. Empty for all.
     """
-    query = select(Control).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
-    if commands:
-        query = query.where(Control.command.in_(commands))
-    found = session.scalars(query.order_by(Control.id)).all()
+    found = session.scalars(_pending(campaign_id, commands).order_by(Control.id)).all()
     for request in found:
         request.handled_at = now()
-    return [ControlRequest(request.id, request.command, request.argument, request.by) for request in found]
+    return [ControlRequest(request.command, request.argument, request.by) for request in found]
 
 
-def controller_id(pid: int | None = None) -> str:
-    """Return a process's id: host name, pid and start time.
-
-    The start time distinguishes a reused pid. Without a pid, it is this process. Empty if there is no such process.
-    """
-    process = HostProcess.of(os.getpid() if pid is None else pid)
-    return "" if process is None else f"{socket.gethostname()}:{process.pid}:{process.started}"
-
-
-def is_dead_on_this_host(controller: str) -> bool:
-    """Return whether an id names a dead process of this host.
-
-    Then no timeout is needed.
-    """
-    host, pid, started = controller.rsplit(":", 2)
-    return host == socket.gethostname() and not HostProcess(int(pid), int(started)).alive()
+def _pending(campaign_id: str, commands: Collection[str]) -> Select[tuple[Control]]:
+    query = select(Control).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
+    return query.where(Control.command.in_(commands)) if commands else query
 
 
 class Heartbeat:
@@ -300,7 +316,7 @@ def hold_campaign(database: Database, campaign_id: str) -> Iterator[None]:
     Raises:
         Conflict: another controller holds it, or it is over.
     """
-    database.write_now(lambda session: _reserve(session, campaign_id))
+    database.write_now(lambda session: reserve_campaign(session, campaign_id))
     heartbeat = Heartbeat(database, campaign_id)
     heartbeat.start()
     try:
@@ -311,7 +327,3 @@ def hold_campaign(database: Database, campaign_id: str) -> Iterator[None]:
             database.write_now(lambda session: cancel_reservation(session, campaign_id))
         except Exception as error:  # noqa: BLE001 - this process ends, and a dead process holds nothing
             log.warning("could not release the campaign", campaign=campaign_id, error=str(error))
-
-
-def _reserve(session: Session, campaign_id: str) -> None:
-    reserve_campaign(session, campaign_id)

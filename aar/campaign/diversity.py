@@ -27,9 +27,9 @@ import anyio.to_thread
 from sqlalchemy import Text, cast, func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.external_researchers import EXTERNAL
 from aar.campaign.running_time import read_running_time
 from aar.events import DiversityFell, DiversityMeasured
+from aar.forum.authors import EXTERNAL_MODEL
 from aar.store.database import Database
 from aar.store.event_log import append_event
 from aar.store.models import EventRecord, Post, Researcher, Submission
@@ -77,7 +77,7 @@ def current_families(session: Session, campaign_id: str) -> list[str]:
     found = []
     for who, dealt, model, submitted, _ in team:
         said = posted.get(who) or (submitted[0] if submitted else None)
-        if said is not None or model != EXTERNAL:
+        if said is not None or model != EXTERNAL_MODEL:
             found.append(said or dealt)
     return found
 

@@ -18,19 +18,17 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from aar.auth.tokens import issue_token
-from aar.campaign.views import ResearcherView, get_campaign, get_researcher
+from aar.campaign.controller_lock import load_campaign
+from aar.campaign.views import ResearcherView, get_researcher
 from aar.errors import Conflict, NotFound, TooMany, UsageError
 from aar.events import ResearcherStarted
 from aar.forum.authors import EXTERNAL_MODEL
 from aar.forum.change_feed import KINDS
 from aar.store.column_types import now
-from aar.store.event_log import append_event, lock_campaign
+from aar.store.event_log import append_event
 from aar.store.models import EventRecord, Researcher
 from aar.text import clean_line
 
-EXTERNAL = EXTERNAL_MODEL
-"""The model and state in the row of an external researcher: no controller runs it, and no time of its own is booked,
-because the times at which it works are unknown here."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 _TAKEN = re.compile(r"r[0-9]+|human|operator|latest")
 _MAX_DIRECTION = 2000
@@ -60,8 +58,7 @@ def invite_researcher(session: Session, campaign_id: str, name: str, direction: 
         UsageError: the name is not allowed.
         Conflict: the campaign is over, or the name belongs to one of the campaign's own researchers.
     """
-    lock_campaign(session, campaign_id)
-    campaign = get_campaign(session, campaign_id)
+    campaign = load_campaign(session, campaign_id, lock=True)
     if campaign.state in ENDED_STATES:
         raise Conflict(
             f"campaign {campaign_id} is {campaign.state}", "Invite to a campaign that runs or will run; see `aar list`"
@@ -86,7 +83,7 @@ def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherVie
         NotFound: no external researcher of that name.
     """
     view = get_researcher(session, campaign_id, name)
-    if not is_external(view.model):
+    if not view.is_external:
         raise NotFound(
             f"{view.name} is not an external researcher of campaign {campaign_id}",
             "Only external researchers have a token to revoke",
@@ -97,13 +94,8 @@ def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherVie
 
 def has_external_researchers(session: Session) -> bool:
     """Return whether any campaign has an external researcher with a valid token."""
-    query = select(Researcher.id).where(Researcher.model == EXTERNAL, Researcher.token_hash != "")
+    query = select(Researcher.id).where(Researcher.model == EXTERNAL_MODEL, Researcher.token_hash != "")
     return session.scalars(query.limit(1)).first() is not None
-
-
-def is_external(model: str) -> bool:
-    """Return whether a researcher's model marks it as external."""
-    return model == EXTERNAL
 
 
 def _add(session: Session, campaign_id: str, name: str, direction: str) -> Researcher:
@@ -115,12 +107,13 @@ def _add(session: Session, campaign_id: str, name: str, direction: str) -> Resea
         index=last + 1,
         direction_key="outside",
         direction=direction,
-        model=EXTERNAL,
-        state=EXTERNAL,
+        # No controller runs it, and no time of its own is booked: the times at which it works are unknown here.
+        model=EXTERNAL_MODEL,
+        state=EXTERNAL_MODEL,
     )
     session.add(made)
     session.flush()
-    append_event(session, campaign_id, ResearcherStarted(direction="outside", model=EXTERNAL), made.id)
+    append_event(session, campaign_id, ResearcherStarted(direction="outside", model=EXTERNAL_MODEL), made.id)
     return made
 
 
@@ -145,8 +138,8 @@ def check_external_rate(session: Session, researcher_id: str) -> None:
     for what, kinds, bound in _BOUNDS:
         oldest = session.scalars(_newest(researcher_id, kinds).offset(bound).limit(1)).first()
         if oldest is not None and oldest > at - _HOUR:
-            told = f"too many {what} of an external researcher: expected at most {bound} an hour"
-            raise TooMany(told, (oldest + _HOUR - at).total_seconds())
+            message = f"too many {what} of an external researcher: expected at most {bound} an hour"
+            raise TooMany(message, (oldest + _HOUR - at).total_seconds())
 
 
 def remaining_posts(session: Session, researcher_id: str) -> int | None:
@@ -164,7 +157,7 @@ def remaining_posts(session: Session, researcher_id: str) -> int | None:
 def _is_external(session: Session, researcher_id: str) -> bool:
     session.flush()
     model = session.scalar(select(Researcher.model).where(Researcher.id == researcher_id))
-    return model is not None and is_external(model)
+    return model == EXTERNAL_MODEL
 
 
 def _newest(researcher_id: str, kinds: tuple[str, ...]) -> Select[Any]:

@@ -22,12 +22,18 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller_lock import RESUMABLE_STATES, controller_id, is_controller_alive, reserve_campaign
+from aar.campaign.controller_lock import (
+    RESUMABLE_STATES,
+    controller_id,
+    is_controller_alive,
+    load_campaign,
+    reserve_campaign,
+)
 from aar.campaign.costs import CostEstimate, estimate_cost
 from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.preflight import CampaignPlan, assign_models, make_price_book, run_preflight
 from aar.campaign.spec import CampaignSpec, override_stored_spec, spec_from_fields, without_database_address
-from aar.errors import AarError, Conflict, NotFound, UsageError
+from aar.errors import AarError, Conflict, UsageError
 from aar.events import CampaignCreated
 from aar.llm.price_book import OFFLINE_MODEL
 from aar.problems.plugin_calls import call_plugin_sync
@@ -211,9 +217,7 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
         UsageError: its models need a key and this process has none.
     """
     with db.reading() as session:
-        campaign = session.get(Campaign, campaign_id)
-        if campaign is None:
-            raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+        campaign = load_campaign(session, campaign_id)
         if campaign.state not in RESUMABLE_STATES:
             raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one")
         if is_controller_alive(campaign):

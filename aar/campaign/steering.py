@@ -16,16 +16,16 @@ from typing import Any, get_args
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller_lock import CampaignCommand, apply_without_controller, is_controller_alive
+from aar.campaign.controller_lock import CampaignCommand, apply_without_controller, is_controller_alive, load_campaign
 from aar.campaign.directions import Direction, assign_directions, load_directions
-from aar.campaign.external_researchers import ENDED_STATES, is_external, revoke_token
+from aar.campaign.external_researchers import ENDED_STATES, revoke_token
 from aar.campaign.preflight import make_price_book
 from aar.campaign.spec import AUTO, CampaignSpec, override_stored_spec
 from aar.campaign.views import ResearcherView, get_researcher, list_researchers
-from aar.errors import Conflict, NotFound, SeedFileError, UsageError
+from aar.errors import Conflict, SeedFileError, UsageError
 from aar.events import ControlRequested
 from aar.problems.registry import find_problem
-from aar.store.event_log import append_event, lock_campaign
+from aar.store.event_log import append_event
 from aar.store.models import Campaign, Control, EventRecord, Researcher
 from aar.text import clean_line, validate_text
 
@@ -58,12 +58,12 @@ class CommandReceipt:
     """The result of a control request.
 
     Args:
-        heard: whether a controller runs the campaign and applies it now.
-        told: one line for the operator.
+        delivered: whether a controller runs the campaign and applies it now.
+        text: one line for the operator.
     """
 
-    heard: bool
-    told: str
+    delivered: bool
+    text: str
 
 
 def send_command(
@@ -88,14 +88,12 @@ def send_command(
     if not researcher:
         if command not in get_args(CampaignCommand):
             raise UsageError(f"unknown command {command[:32]} for a campaign", "Use one of: pause, stop, message")
-        reason = _reason(argument)
-        heard = request_command(session, campaign_id, command, reason, by)
-        if not heard:
+        if not request_command(session, campaign_id, command, validate_reason(argument), by):
             done = "finished" if command == "stop" else "paused"
-            return CommandReceipt(heard, f"{campaign_id} is {done} now; no controller was running it")
-        starting = session.get_one(Campaign, campaign_id).state != "running"
-        told = f"{campaign_id} is starting and will {command} once started" if starting else ""
-        return CommandReceipt(heard, told or f"asked {campaign_id} to {command}")
+            return CommandReceipt(False, f"{campaign_id} is {done} now; no controller was running it")
+        if load_campaign(session, campaign_id).state == "running":
+            return CommandReceipt(True, f"asked {campaign_id} to {command}")
+        return CommandReceipt(True, f"{campaign_id} is starting and will {command} once started")
     if command == "redirect":
         return change_direction(session, campaign_id, researcher, argument, by)
     if command not in RESEARCHER_COMMANDS:
@@ -103,7 +101,7 @@ def send_command(
             f"unknown command {command[:32]} for a researcher",
             f"Use one of: {', '.join(RESEARCHER_COMMANDS)}, redirect",
         )
-    return _steer(session, campaign_id, researcher, command, argument, by)
+    return _command_researcher(session, campaign_id, researcher, command, argument, by)
 
 
 def send_message(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
@@ -115,15 +113,15 @@ def send_message(session: Session, campaign_id: str, researcher: str, text: str,
 
     Raises: as ``send_command``.
     """
-    campaign = _living(session, campaign_id)
-    words = validate_text("message", text, MAX_MESSAGE_CHARACTERS)
-    view = _member(session, campaign_id, researcher) if researcher else None
+    campaign = _open_campaign(session, campaign_id)
+    message = validate_text("message", text, MAX_MESSAGE_CHARACTERS)
+    view = _own_researcher(session, campaign_id, researcher) if researcher else None
     if view is not None and view.state == "finished":
         raise Conflict(f"{view.name} has finished and reads no messages", "Write to another, or post on the forum")
-    asked = ControlRequested(command="message", argument=words, by=by, researcher=view.name if view else "")
-    heard = enqueue_request(session, campaign, asked, view.id if view else None)
+    request = ControlRequested(command="message", argument=message, by=by, researcher=view.name if view else "")
+    delivered = enqueue_request(session, campaign, request, view.id if view else None)
     whom = view.name if view else "every researcher"
-    return CommandReceipt(heard, f"{whom} reads it at {_receipt_text(view, heard)}")
+    return CommandReceipt(delivered, f"{whom} reads it at {_receipt_text(view, delivered)}")
 
 
 def change_direction(session: Session, campaign_id: str, researcher: str, text: str, by: str) -> CommandReceipt:
@@ -133,16 +131,18 @@ def change_direction(session: Session, campaign_id: str, researcher: str, text: 
 
     Raises: as ``send_command``.
     """
-    campaign = _living(session, campaign_id)
-    words = validate_text("direction", text, MAX_MESSAGE_CHARACTERS)
-    view = _member(session, campaign_id, researcher)
+    campaign = _open_campaign(session, campaign_id)
+    direction = validate_text("direction", text, MAX_MESSAGE_CHARACTERS)
+    view = _own_researcher(session, campaign_id, researcher)
     if view.state == "finished":
         raise Conflict(f"{view.name} has finished", "Add a researcher for the new direction: aar team add")
     row = session.get_one(Researcher, view.id)
-    row.direction_key, row.direction, row.family = "redirected", clean_line(words), "other"
-    asked = ControlRequested(command="redirect", argument=words, by=by, researcher=view.name)
-    heard = enqueue_request(session, campaign, asked, view.id)
-    return CommandReceipt(heard, f"{view.name} has a new direction and reads it at {_receipt_text(view, heard)}")
+    row.direction_key, row.direction, row.family = "redirected", clean_line(direction), "other"
+    request = ControlRequested(command="redirect", argument=direction, by=by, researcher=view.name)
+    delivered = enqueue_request(session, campaign, request, view.id)
+    return CommandReceipt(
+        delivered, f"{view.name} has a new direction and reads it at {_receipt_text(view, delivered)}"
+    )
 
 
 def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any], by: str) -> CommandReceipt:
@@ -157,24 +157,25 @@ def change_limits(session: Session, campaign_id: str, changes: Mapping[str, Any]
         SpecError: a value is invalid.
         Conflict: the campaign is over.
     """
-    campaign = _living(session, campaign_id)
+    campaign = _open_campaign(session, campaign_id)
     unknown = [name for name in changes if name not in CHANGEABLE_LIMITS]
     if unknown or not changes:
-        said = f"limit {unknown[0][:40]} cannot be changed" if unknown else "no limit was given"
-        raise UsageError(said, f"Use one of: {', '.join(CHANGEABLE_LIMITS)}")
+        problem = f"limit {unknown[0][:40]} cannot be changed" if unknown else "no limit was given"
+        raise UsageError(problem, f"Use one of: {', '.join(CHANGEABLE_LIMITS)}")
     spec = override_stored_spec(campaign.spec, {f"limits.{name}": value for name, value in changes.items()})
     campaign.spec = spec.model_dump(mode="json")
-    said = ", ".join(f"{name} {'none' if value is None else value}" for name, value in changes.items())
-    heard = enqueue_request(session, campaign, ControlRequested(command="limits", argument=said, by=by))
-    return CommandReceipt(
-        heard, f"limits of {campaign_id}: {said}, {'from now on' if heard else 'from its next start on'}"
-    )
+    listed = ", ".join(f"{name} {'none' if value is None else value}" for name, value in changes.items())
+    delivered = enqueue_request(session, campaign, ControlRequested(command="limits", argument=listed, by=by))
+    since = "from now on" if delivered else "from its next start on"
+    return CommandReceipt(delivered, f"limits of {campaign_id}: {listed}, {since}")
 
 
-def _steer(session: Session, campaign_id: str, researcher: str, command: str, reason: str, by: str) -> CommandReceipt:
-    campaign = _living(session, campaign_id)
+def _command_researcher(
+    session: Session, campaign_id: str, researcher: str, command: str, reason: str, by: str
+) -> CommandReceipt:
+    campaign = _open_campaign(session, campaign_id)
     view = get_researcher(session, campaign_id, researcher)
-    if is_external(view.model):
+    if view.is_external:
         if command != REMOVE:
             raise Conflict(
                 f"cannot {command} {view.name}: it is an external researcher", "Remove it to revoke its token"
@@ -182,48 +183,45 @@ def _steer(session: Session, campaign_id: str, researcher: str, command: str, re
         revoke_token(session, campaign_id, view.name)
     elif view.state == "finished":
         raise Conflict(f"{view.name} has finished already", "Add another with: aar team add")
-    wish = read_desired_states(session, campaign_id).get(view.id)
-    held = wish is not None and wish.is_paused
-    if command == RESUME and not held and view.state not in ("paused", "failed"):
+    is_paused = read_desired_states(session, campaign_id).get(view.id, NO_COMMAND).is_paused
+    if command == RESUME and not is_paused and view.state not in ("paused", "failed"):
         raise Conflict(f"{view.name} is {view.state}, not paused")
-    asked = ControlRequested(command=command, argument=_reason(reason), by=by, researcher=view.name)
-    heard = enqueue_request(session, campaign, asked, view.id)
+    request = ControlRequested(command=command, argument=validate_reason(reason), by=by, researcher=view.name)
+    delivered = enqueue_request(session, campaign, request, view.id)
     done = {"pause": "pauses", "resume": "goes on", "stop": "stops for good", "remove": "leaves the team"}[command]
-    return CommandReceipt(heard, f"{view.name} {done}{'' if heard else ': noted for the next start'}")
+    return CommandReceipt(delivered, f"{view.name} {done}{'' if delivered else ': noted for the next start'}")
 
 
-def _living(session: Session, campaign_id: str) -> Campaign:
-    lock_campaign(session, campaign_id)
-    campaign = session.get(Campaign, campaign_id)
-    if campaign is None:
-        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+def _open_campaign(session: Session, campaign_id: str) -> Campaign:
+    campaign = load_campaign(session, campaign_id, lock=True)
     if campaign.state == "finished":
         raise Conflict(f"campaign {campaign_id} is finished", "Start a new one with: aar start")
     return campaign
 
 
-def _member(session: Session, campaign_id: str, name: str) -> ResearcherView:
+def _own_researcher(session: Session, campaign_id: str, name: str) -> ResearcherView:
     view = get_researcher(session, campaign_id, name)
-    if is_external(view.model):
+    if view.is_external:
         raise Conflict(
             f"{view.name} is an external researcher and has no conversation here", "Write on the forum, which it reads"
         )
     return view
 
 
-def _reason(text: str) -> str:
+def validate_reason(text: str) -> str:
+    """Return the reason of an operator on one line; it may be empty. Raises UsageError."""
     return validate_text("reason", text, MAX_REASON, one_line=True) if text.strip() else ""
 
 
-def _receipt_text(view: ResearcherView | None, heard: bool) -> str:
-    if not heard:
+def _receipt_text(view: ResearcherView | None, delivered: bool) -> str:
+    if not delivered:
         return "its first turn after the next start"
-    resting = view is not None and view.state in ("paused", "failed")
-    return "its first turn after it resumes" if resting else "its next turn"
+    is_resting = view is not None and view.state in ("paused", "failed")
+    return "its first turn after it resumes" if is_resting else "its next turn"
 
 
 def enqueue_request(
-    session: Session, campaign: Campaign, asked: ControlRequested, researcher_id: str | None = None
+    session: Session, campaign: Campaign, request: ControlRequested, researcher_id: str | None = None
 ) -> bool:
     """Store a request with its author and time.
 
@@ -232,11 +230,13 @@ def enqueue_request(
     Requests are applied from what the database holds (rows, spec, log), never from the request alone, so the
     next controller applies them if one was killed before it checked.
     """
-    append_event(session, campaign.id, asked, researcher_id)
+    append_event(session, campaign.id, request, researcher_id)
     if not is_controller_alive(campaign):
         return False
-    command, argument = (RESEARCHER_COMMAND, asked.researcher) if researcher_id else (asked.command, asked.argument)
-    session.add(Control(campaign_id=campaign.id, command=command, argument=argument, by=asked.by))
+    command, argument = request.command, request.argument
+    if researcher_id:
+        command, argument = RESEARCHER_COMMAND, request.researcher
+    session.add(Control(campaign_id=campaign.id, command=command, argument=argument, by=request.by))
     return True
 
 
@@ -252,10 +252,7 @@ def request_command(session: Session, campaign_id: str, command: str, argument: 
     """
     if command not in get_args(CampaignCommand):
         raise UsageError(f"unknown command {command}", f"Use one of: {', '.join(get_args(CampaignCommand))}")
-    lock_campaign(session, campaign_id)
-    campaign = session.get(Campaign, campaign_id, populate_existing=True)
-    if campaign is None:
-        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+    campaign = load_campaign(session, campaign_id, lock=True)
     if campaign.state == "finished":
         raise Conflict(f"campaign {campaign_id} is {campaign.state} already")
     if enqueue_request(session, campaign, ControlRequested(command=command, argument=argument, by=by)):
@@ -332,42 +329,39 @@ def add_researchers(
         SeedFileError: no such direction.
         Conflict: the campaign is over.
     """
-    lock_campaign(session, campaign_id)
-    campaign = session.get(Campaign, campaign_id)
-    if campaign is None:
-        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+    campaign = load_campaign(session, campaign_id, lock=True)
     if campaign.state in ENDED_STATES:
         raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one with: aar start")
     if not 1 <= count <= 500:
         raise UsageError(f"cannot add {count} researchers", "Add 1 to 500")
     spec = override_stored_spec(campaign.spec, {})
-    team = [view for view in list_researchers(session, campaign_id) if not is_external(view.model)]
+    team = [view for view in list_researchers(session, campaign_id) if not view.is_external]
     first = len(team) + 1
     file = spec.directions.file
     available = load_directions(Path(file) if file else find_problem(spec.problem).directions())
-    dealt = _assign_directions(team, available, direction, count)
-    plays = model or _teams_model(spec, team)
-    make_price_book(spec).price(plays)
-    campaign.spec = _grown(spec, available, dealt, model, first).model_dump(mode="json")
+    directions = _assign_directions(team, available, direction, count)
+    team_model = model or _team_model(spec, team)
+    make_price_book(spec).price(team_model)
+    campaign.spec = _larger_spec(spec, available, directions, model, first).model_dump(mode="json")
     last = session.scalar(select(func.max(Researcher.index)).where(Researcher.campaign_id == campaign_id)) or 0
     names = [f"r{number}" for number in range(first, first + count)]
-    for place, (name, given) in enumerate(zip(names, dealt, strict=True), start=1):
+    for place, (name, assigned) in enumerate(zip(names, directions, strict=True), start=1):
         session.add(
             Researcher(
                 id=f"{campaign_id}-{name}",
                 campaign_id=campaign_id,
                 name=name,
                 index=last + place,
-                direction_key=given.key,
-                direction=given.text,
-                family=given.family,
-                model=plays,
+                direction_key=assigned.key,
+                direction=assigned.text,
+                family=assigned.family,
+                model=team_model,
                 state="created",
             )
         )
-    said = f"{', '.join(names)} on {', '.join(dict.fromkeys(each.key for each in dealt))}, model {plays}"
-    heard = enqueue_request(session, campaign, ControlRequested(command="add", argument=said, by=by))
-    return [get_researcher(session, campaign_id, f"{campaign_id}-{name}") for name in names], heard
+    listed = f"{', '.join(names)} on {', '.join(dict.fromkeys(each.key for each in directions))}, model {team_model}"
+    delivered = enqueue_request(session, campaign, ControlRequested(command="add", argument=listed, by=by))
+    return [get_researcher(session, campaign_id, f"{campaign_id}-{name}") for name in names], delivered
 
 
 def _assign_directions(
@@ -381,33 +375,33 @@ def _assign_directions(
             )
         return [named] * count
     uses = Counter(view.direction_key for view in team)
-    dealt = []
+    assigned = []
     for _ in range(count):
         rarest = min(available, key=lambda each: uses[each.key])  # the first of those that the fewest have
         uses[rarest.key] += 1
-        dealt.append(rarest)
-    return dealt
+        assigned.append(rarest)
+    return assigned
 
 
-def _teams_model(spec: CampaignSpec, team: list[ResearcherView]) -> str:
+def _team_model(spec: CampaignSpec, team: list[ResearcherView]) -> str:
     if spec.researchers.model != AUTO or not team:
         return spec.researchers.model
     return Counter(view.model for view in team).most_common(1)[0][0]
 
 
-def _grown(
-    spec: CampaignSpec, available: list[Direction], dealt: list[Direction], model: str | None, first: int
+def _larger_spec(
+    spec: CampaignSpec, available: list[Direction], added: list[Direction], model: str | None, first: int
 ) -> CampaignSpec:
     """Return the spec of the larger team.
 
     It names the directions, so that a resume finds the same.
     """
-    keys = [each.key for each in [*assign_directions(spec, available), *dealt]]
+    keys = [each.key for each in [*assign_directions(spec, available), *added]]
     values = spec.model_dump(mode="json")
     researchers = values["researchers"]
     researchers["count"] = len(keys)
     if model is not None:
-        for number in range(first, first + len(dealt)):
+        for number in range(first, first + len(added)):
             researchers["overrides"][str(number)] = {"model": model}
     values["directions"] |= {"deal": "named", "names": keys}
     return override_stored_spec(values, {})

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller_lock import is_controller_alive
-from aar.errors import Conflict, NotFound, UsageError
+from aar.campaign.controller_lock import is_controller_alive, load_campaign
+from aar.campaign.steering import MAX_REASON, validate_reason
+from aar.errors import Conflict, UsageError
 from aar.events import ControlRequested
 from aar.scoring.confirmation_queue import request_check
 from aar.scoring.phases import CONFIRMATION
@@ -21,7 +22,6 @@ from aar.store.event_log import append_event
 from aar.store.models import Campaign
 from aar.text import validate_text
 
-MAX_REASON = 1000
 MAX_RULE = 64
 
 
@@ -58,11 +58,13 @@ def confirm_submission(session: Session, campaign_id: str, number: int, reason: 
             f"campaign {campaign_id} is finished: it has no more scoring runs",
             "Pause a campaign that you want to resume, instead of stopping it",
         )
-    said = validate_text("reason", reason, MAX_REASON, one_line=True) if reason.strip() else ""
-    cause = f"asked for by {by}" + (f": {said}" if said else "")
+    reason = validate_reason(reason)
+    cause = f"asked for by {by}" + (f": {reason}" if reason else "")
     request_check(session, campaign_id, submission.id, CONFIRMATION, cause, by)
-    append_event(session, campaign_id, ControlRequested(command="confirm", argument=f"s{number} {said}".strip(), by=by))
-    return _ruling(session, campaign, number)
+    append_event(
+        session, campaign_id, ControlRequested(command="confirm", argument=f"s{number} {reason}".strip(), by=by)
+    )
+    return _decision(session, campaign, number)
 
 
 def disqualify_submission(
@@ -86,7 +88,7 @@ def disqualify_submission(
     disqualify(
         session, submission.id, rule, validate_text("reason", reason, MAX_REASON, one_line=True), by, all_authors=True
     )
-    return _ruling(session, campaign, number)
+    return _decision(session, campaign, number)
 
 
 def reinstate_submission(session: Session, campaign_id: str, number: int, reason: str, by: str) -> SubmissionDecision:
@@ -99,16 +101,13 @@ def reinstate_submission(session: Session, campaign_id: str, number: int, reason
     """
     campaign, submission = _find(session, campaign_id, number)
     reinstate(session, submission.id, validate_text("reason", reason, MAX_REASON, one_line=True), by)
-    return _ruling(session, campaign, number)
+    return _decision(session, campaign, number)
 
 
 def _find(session: Session, campaign_id: str, number: int) -> tuple[Campaign, SubmissionView]:
-    campaign = session.get(Campaign, campaign_id)
-    if campaign is None:
-        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
-    return campaign, get_submission(session, campaign_id, number)
+    return load_campaign(session, campaign_id), get_submission(session, campaign_id, number)
 
 
-def _ruling(session: Session, campaign: Campaign, number: int) -> SubmissionDecision:
+def _decision(session: Session, campaign: Campaign, number: int) -> SubmissionDecision:
     session.flush()
     return SubmissionDecision(get_submission(session, campaign.id, number), is_controller_alive(campaign))

@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller_lock import ControllerState, controller_state
+from aar.campaign.controller_lock import ControllerState, campaign_not_found, controller_state
 from aar.campaign.spec import without_database_address
 from aar.errors import NotFound
+from aar.forum.authors import EXTERNAL_MODEL
 from aar.store.database import get_cached, put_cached
 from aar.store.models import Campaign, Researcher
 
@@ -90,6 +91,11 @@ class ResearcherView:
     doing: str
     active_seconds: float
 
+    @property
+    def is_external(self) -> bool:
+        """Return whether it is an agent outside, which no controller runs."""
+        return self.model == EXTERNAL_MODEL
+
 
 def list_campaigns(session: Session, *, limit: int = 100, skip: int = 0) -> list[CampaignView]:
     """Return campaigns, newest first, after the first ``skip``."""
@@ -111,7 +117,7 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
             raise NotFound("there is no campaign yet", "Start one with: aar start")
         return _campaign_view(found[0])
     if not (name.isascii() and name.isprintable()):  # ids are printable ASCII, and a database may refuse other text
-        raise NotFound(f"no campaign {name!a}", "See `aar list`")
+        raise campaign_not_found(ascii(name))
     found = session.scalars(query.where(Campaign.id.startswith(name, autoescape=True)).limit(5)).all()
     exact = [campaign for campaign in found if campaign.id == name]
     if len(exact or found) == 1:
@@ -122,7 +128,7 @@ def get_campaign(session: Session, name: str = LATEST) -> CampaignView:
             f"several campaigns begin with {name}: {', '.join(campaign.id for campaign in found)}",
             "Give more characters of the id",
         )
-    raise NotFound(f"no campaign {name}", "See `aar list`")
+    raise campaign_not_found(name)
 
 
 def campaign_exists(session: Session, campaign_id: str) -> bool:

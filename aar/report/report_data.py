@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import CampaignTotals, read_totals
-from aar.errors import NotFound
+from aar.campaign.controller_lock import load_campaign
 from aar.forum.posts import list_posts
 from aar.forum.views import PostView
 from aar.problems.protocol import Metric
@@ -152,9 +152,7 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
     Raises:
         NotFound: no such campaign.
     """
-    campaign = session.get(Campaign, campaign_id)
-    if campaign is None:
-        raise NotFound(f"no campaign {campaign_id}", "See `aar list`")
+    campaign = load_campaign(session, campaign_id)
     metric = find_metric(campaign.problem)
     higher_is_better = metric is None or metric.higher_is_better
     submissions = list_visible_submissions(session, campaign_id)

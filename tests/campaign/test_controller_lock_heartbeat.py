@@ -50,7 +50,7 @@ def _silent_for(database: Database, silence: timedelta) -> None:
 
 def _ask(database: Database, command: str) -> str:
     with database.writing() as session:
-        return send_command(session, CAMPAIGN, command, "", "ana").told
+        return send_command(session, CAMPAIGN, command, "", "ana").text
 
 
 def _state(database: Database) -> tuple[str, str]:

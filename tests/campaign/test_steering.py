@@ -46,7 +46,7 @@ def _alive(session: Session) -> None:
 
 def test_a_message_reaches_its_reader_once_and_nobody_else(session: Session) -> None:
     asked = send_command(session, ID, "message", "Look at the mean.\n\x1b[31mRed?", ANA, "r1")
-    assert (asked.heard, "first turn after the next start" in asked.told) == (False, True)
+    assert (asked.delivered, "first turn after the next start" in asked.text) == (False, True)
     send_command(session, ID, "message", "All: write up.", ANA, "all")
     mine = news_since(session, ID, f"{ID}-r1", 0)
     assert mine.human_messages == [

@@ -36,7 +36,7 @@ from aar.errors import Conflict
 from aar.events import LimitNear
 from aar.store.database import Database
 from aar.store.event_log import append_event
-from aar.store.models import Control, EventRecord, Submission
+from aar.store.models import EventRecord, Submission
 
 TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 3.0
@@ -200,7 +200,7 @@ async def wait_for_early_stop(database: Database, campaign_id: str, stop: StopSi
     """
     noted = False
     while stop.ending is None or noted:
-        if await database.read(lambda session: _pending(session, campaign_id)):
+        if await database.read(lambda session: count_pending_requests(session, campaign_id, _COMMANDS)):
             for request in await database.write(lambda session: take_requests(session, campaign_id, _COMMANDS)):
                 apply_stop_request(request, stop)
         if stop.ending is not None:
@@ -208,13 +208,6 @@ async def wait_for_early_stop(database: Database, campaign_id: str, stop: StopSi
             if stop.ending.state == "paused" or not noted:
                 return
         await asyncio.sleep(TICK_SECONDS)
-
-
-def _pending(session: Session, campaign_id: str) -> bool:
-    query = select(Control.id).where(
-        Control.campaign_id == campaign_id, Control.handled_at.is_(None), Control.command.in_(_COMMANDS)
-    )
-    return session.scalar(query.limit(1)) is not None
 
 
 def _has_submissions(session: Session, campaign_id: str) -> bool:

@@ -16,7 +16,6 @@ from aar.campaign.controller.runtime import CampaignRuntime
 from aar.campaign.controller.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write
 from aar.campaign.controller.supervisor import ResearcherSignal, ResearcherSupervisor
 from aar.campaign.controller_lock import ControlRequest
-from aar.campaign.external_researchers import is_external
 from aar.campaign.lifecycle import StopSignal
 from aar.campaign.running_time import RunTimer
 from aar.campaign.spec import override_stored_spec
@@ -80,7 +79,7 @@ class ResearcherPool:
         def read(session: Session) -> list[TeamMember]:
             wished = read_desired_states(session, self._runtime.campaign_id)
             views = list_researchers(session, self._runtime.campaign_id)
-            return [TeamMember(view, wished.get(view.id, NO_COMMAND)) for view in views if not is_external(view.model)]
+            return [TeamMember(view, wished.get(view.id, NO_COMMAND)) for view in views if not view.is_external]
 
         return await self._db.read(read)
 

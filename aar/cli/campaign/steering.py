@@ -111,7 +111,7 @@ def limits(
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             receipt = change_limits(session, view.id, parse_limits(changes), author_name(name))
-    print(receipt.told)
+    print(receipt.text)
 
 
 def send_request(
@@ -122,7 +122,7 @@ def send_request(
         view = workplace.campaign(campaign)
         with workplace.database.writing() as session:
             receipt = send_command(session, view.id, command, argument, author_name(name), researcher or "")
-    print(receipt.told)
+    print(receipt.text)
     return receipt
 
 
@@ -144,7 +144,7 @@ def _words(text: str | None) -> str:
 
 def _send(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
     receipt = send_request(campaign, command, reason, researcher, None, database)
-    if receipt.heard:
+    if receipt.delivered:
         print("follow it with: aar events --follow")
 
 

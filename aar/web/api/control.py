@@ -195,7 +195,7 @@ async def control(
             await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
             return ControlOut(command=sent.command, heard=True, told=f"{view.id} is resumed")
         asked = await shared.db.write(partial(_ask, campaign_id=campaign_id, sent=sent, by=sent.signed(who)))
-        return ControlOut(command=sent.command, heard=asked.heard, told=asked.told)
+        return ControlOut(command=sent.command, heard=asked.delivered, told=asked.text)
 
     key = ("control", campaign_id, idempotency_key) if idempotency_key else None
     return await shared.once.run(key, work)
@@ -209,7 +209,7 @@ async def limits(shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId,
         return change_limits(session, find_campaign(session, campaign_id).id, sent.limits, sent.signed(who))
 
     asked = await shared.db.write(write)
-    return ControlOut(command="limits", heard=asked.heard, told=asked.told)
+    return ControlOut(command="limits", heard=asked.delivered, told=asked.text)
 
 
 @router.post("/{campaign_id}/team", tags=["controls"], status_code=201)

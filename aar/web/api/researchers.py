@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from aar.campaign.external_researchers import is_external
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.errors import NotFound
 from aar.readmodels.formatting import is_offline, model_label
@@ -50,7 +49,7 @@ class ResearcherOut(BaseModel):
     def of(cls, view: ResearcherView, audience: Audience) -> ResearcherOut:
         """Converts a service's view, as an audience may see it."""
         made = {"model_label": model_label(view.model), "offline": is_offline(view.model)}
-        made |= {"outside": is_external(view.model), "doing": activity_seen_by(view.doing, audience)}
+        made |= {"outside": view.is_external, "doing": activity_seen_by(view.doing, audience)}
         same = {name: getattr(view, name) for name in cls.model_fields if name not in made}
         return cls(**same, **made)
 

@@ -138,7 +138,7 @@ async def steer_campaign(shared: AppStateDep, form: SignedFormDep, campaign_id: 
         await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
         return form.redirect(campaign_link(view.id), f"{view.id} is resumed")
     found, asked = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=""))
-    return form.redirect(campaign_link(found), asked.told)
+    return form.redirect(campaign_link(found), asked.text)
 
 
 @router.post("/campaigns/{campaign_id}/limits")
@@ -152,7 +152,7 @@ async def change(shared: AppStateDep, form: SignedFormDep, campaign_id: Campaign
         return view.id, change_limits(session, view.id, changes, form.by)
 
     found, asked = await shared.db.write(write)
-    return form.redirect(campaign_link(found), asked.told)
+    return form.redirect(campaign_link(found), asked.text)
 
 
 @router.post("/campaigns/{campaign_id}/team")
@@ -179,7 +179,7 @@ async def steer_researcher(
 ) -> Response:
     """Messages, redirects, pauses, resumes or stops one researcher."""
     found, asked = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=name))
-    return form.redirect(researcher_link(found, name), asked.told)
+    return form.redirect(researcher_link(found, name), asked.text)
 
 
 @router.post("/campaigns/{campaign_id}/submissions/{number}/decide")
