@@ -160,8 +160,8 @@ def claim_campaign(session: Session, campaign_id: str, problem: Problem, *, sand
     campaign.sandbox, campaign.address = sandbox, address
     campaign.spec = without_database_address(campaign.spec)
     # A killed controller left them at work. Their time counts again once they work.
-    left = (Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting")))
-    session.execute(update(Researcher).where(*left).values(state="paused", doing=""))
+    at_work = (Researcher.campaign_id == campaign_id, Researcher.state.in_(("running", "waiting")))
+    session.execute(update(Researcher).where(*at_work).values(state="paused", doing=""))
     append_event(session, campaign_id, CampaignStarted(pid=os.getpid(), sandbox=sandbox, resumed=resumed))
     return resumed
 
@@ -268,7 +268,7 @@ def take_requests(session: Session, campaign_id: str, commands: Collection[str] 
     return [ControlRequest(request.command, request.argument, request.by) for request in found]
 
 
-def _pending(campaign_id: str, commands: Collection[str]) -> Select[tuple[Control]]:
+def _pending(campaign_id: str, commands: Collection[str]) -> Select[Control]:
     query = select(Control).where(Control.campaign_id == campaign_id, Control.handled_at.is_(None))
     return query.where(Control.command.in_(commands)) if commands else query
 
@@ -301,11 +301,11 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._over.wait(self._seconds):
             try:
-                held = self._database.write_now(lambda session: renew_heartbeat(session, self._campaign_id))
+                is_held = self._database.write_now(lambda session: renew_heartbeat(session, self._campaign_id))
             except Exception as error:  # noqa: BLE001 - whatever it is, the next heartbeat may succeed
                 log.warning("could not send a heartbeat", campaign=self._campaign_id, error=str(error))
                 continue
-            if not held:
+            if not is_held:
                 return
 
 

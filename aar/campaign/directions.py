@@ -95,21 +95,21 @@ def assign_directions(spec: CampaignSpec, available: Sequence[Direction]) -> lis
                     f"{count} researchers need {count} distinct directions, the file has {len(available)}",
                     "Add directions, lower researchers.count, or use deal: same or named",
                 )
-            dealt = list(available[:count])
+            assigned = list(available[:count])
         case "same":
             key = spec.directions.names[0] if spec.directions.names else available[0].key
-            dealt = [_find(by_key, key)] * count
+            assigned = [_find(by_key, key)] * count
         case "named":
             if len(spec.directions.names) != count:
                 raise SeedFileError(
                     f"directions.names lists {len(spec.directions.names)} keys for {count} researchers",
                     "List exactly one key for each researcher",
                 )
-            dealt = [_find(by_key, key) for key in spec.directions.names]
+            assigned = [_find(by_key, key) for key in spec.directions.names]
     for index, override in spec.researchers.overrides.items():
         if override.direction is not None:
-            dealt[index - 1] = _find(by_key, override.direction)
-    return dealt
+            assigned[index - 1] = _find(by_key, override.direction)
+    return assigned
 
 
 def _find(by_key: dict[str, Direction], key: str) -> Direction:

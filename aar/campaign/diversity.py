@@ -75,10 +75,10 @@ def current_families(session: Session, campaign_id: str) -> list[str]:
     ).all()
     posted = _posted_families(session, campaign_id, {row.id: row.created_at for row in team})
     found = []
-    for who, dealt, model, submitted, _ in team:
-        said = posted.get(who) or (submitted[0] if submitted else None)
-        if said is not None or model != EXTERNAL_MODEL:
-            found.append(said or dealt)
+    for researcher_id, direction_family, model, submitted, _ in team:
+        own_family = posted.get(researcher_id) or (submitted[0] if submitted else None)
+        if own_family is not None or model != EXTERNAL_MODEL:
+            found.append(own_family or direction_family)
     return found
 
 
@@ -215,8 +215,8 @@ def log_low_diversity(session: Session, campaign_id: str, now: DiversityHistory 
         now: what ``read_diversity_history`` just read; None reads the whole log.
     """
     now = now or read_diversity_history(session, campaign_id)
-    since, told, bits, highest = now.since, now.alerted, now.bits, now.highest
-    if since is None or told:
+    since, alerted, bits, highest = now.since, now.alerted, now.bits, now.highest
+    if since is None or alerted:
         return None
     clock = read_running_time(session, campaign_id)
     minutes = clock.total - clock.minutes(since)

@@ -221,8 +221,8 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
         if campaign.state not in RESUMABLE_STATES:
             raise Conflict(f"campaign {campaign_id} is {campaign.state}", "Start a new one")
         if is_controller_alive(campaign):
-            said = "running" if campaign.state == "running" else "being started"
-            raise Conflict(f"campaign {campaign_id} is {said} already")
+            state = "running" if campaign.state == "running" else "being started"
+            raise Conflict(f"campaign {campaign_id} is {state} already")
         check_problem_version(session, campaign_id, find_problem(campaign.problem))
         _require_key(session, campaign, settings)
     home = settings.campaign_dir(campaign_id)
@@ -250,8 +250,8 @@ def start_controller(campaign_id: str, settings: Settings, db: Database) -> None
 
 def _require_key(session: Session, campaign: Campaign, settings: Settings) -> None:
     """Raise UsageError if a researcher's model needs a key that is absent here."""
-    asked = CampaignSpec.model_validate(without_database_address(campaign.spec)).researchers
-    if settings.claude_key is not None or asked.base_url is not None or asked.provider != "anthropic":
+    options = CampaignSpec.model_validate(without_database_address(campaign.spec)).researchers
+    if settings.claude_key is not None or options.base_url is not None or options.provider != "anthropic":
         return
     models = session.scalars(select(Researcher.model).where(Researcher.campaign_id == campaign.id))
     needy = next((model for model in models if model != OFFLINE_MODEL), None)
@@ -271,11 +271,11 @@ def _await_exit(process: subprocess.Popen[bytes], campaign_id: str, db: Database
     if code == 0:
         return
     lines = (home / CONTROLLER_LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
+    reason = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1] if lines else "")
     with db.writing() as session:
         campaign = session.get(Campaign, campaign_id)
         if campaign is not None and campaign.state == "created":
-            campaign.state, campaign.cause = "failed", f"it did not start: {said.removeprefix('error: ')[:500]}"
+            campaign.state, campaign.cause = "failed", f"it did not start: {reason.removeprefix('error: ')[:500]}"
 
 
 def _log(home: Path) -> Any:

@@ -70,34 +70,34 @@ def assign_models(spec: CampaignSpec, settings: Settings) -> ModelAssignment:
         UsageError: a model needs a key and there is none.
     """
     has_key = settings.claude_key is not None
-    named_all = spec.researchers
-    default = CLAUDE_MODEL if has_key and named_all.provider == "anthropic" else OFFLINE_MODEL
+    options = spec.researchers
+    default = CLAUDE_MODEL if has_key and options.provider == "anthropic" else OFFLINE_MODEL
     models: list[str] = []
     providers: dict[str, Provider] = {}
-    for index in range(1, named_all.count + 1):
-        override = named_all.overrides.get(index)
-        named = (override.model if override else None) or named_all.model
+    for index in range(1, options.count + 1):
+        override = options.overrides.get(index)
+        named = (override.model if override else None) or options.model
         model = default if named == AUTO else named
         models.append(model)
-        provider = (override.provider if override else None) or named_all.provider
+        provider = (override.provider if override else None) or options.provider
         if model != OFFLINE_MODEL and providers.setdefault(model, provider) != provider:
             raise UsageError(
                 f"researcher {index} calls {model} at {provider}, another one at {providers[model]}",
                 "Give each model one provider; Bedrock and Vertex spell their ids differently anyway",
             )
-    if named_all.fallback is not None and named_all.fallback != OFFLINE_MODEL:
-        providers.setdefault(named_all.fallback, named_all.provider)
+    if options.fallback is not None and options.fallback != OFFLINE_MODEL:
+        providers.setdefault(options.fallback, options.provider)
     reviewer = spec.scoring.reviewer or next(iter(providers), None)
     if reviewer is not None:
-        providers.setdefault(reviewer, named_all.provider)
+        providers.setdefault(reviewer, options.provider)
     needy = next((model for model, provider in providers.items() if provider == "anthropic"), None)
-    if needy is not None and not has_key and named_all.base_url is None:
+    if needy is not None and not has_key and options.base_url is None:
         raise UsageError(
             f"model {needy} needs a key and ANTHROPIC_API_KEY is not set",
             f"Set ANTHROPIC_API_KEY or AAR_ANTHROPIC_API_KEY_FILE, or use --model {OFFLINE_MODEL} for the keyless "
             "search baseline",
         )
-    return ModelAssignment(tuple(models), named_all.fallback, providers, reviewer)
+    return ModelAssignment(tuple(models), options.fallback, providers, reviewer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ async def run_preflight(spec: CampaignSpec, settings: Settings) -> CampaignPlan:
     problem = find_problem(spec.problem)
     for method in GIVES:  # used in this process from here on
         await call_plugin(problem, method)
-    dealt = assign_directions(
+    directions = assign_directions(
         spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions())
     )
     team = assign_models(spec, settings)
@@ -144,7 +144,7 @@ async def run_preflight(spec: CampaignSpec, settings: Settings) -> CampaignPlan:
     except BaseException:
         database.close()
         raise
-    return CampaignPlan(spec, settings, problem, dealt, team, prices, backend, incidents, database)
+    return CampaignPlan(spec, settings, problem, directions, team, prices, backend, incidents, database)
 
 
 def make_price_book(spec: CampaignSpec) -> PriceBook:

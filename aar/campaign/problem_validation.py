@@ -27,17 +27,17 @@ class ProblemValidator:
     Args:
         problem: the problem; its own code runs in processes of its own.
         sized: the same at its small size, on which the baselines run.
-        room: the clean room of the baselines, made for ``sized``.
+        clean_room: the clean room of the baselines, made for ``sized``.
         folder: splits are prepared below it.
         on_step: called with the text of the next step.
     """
 
     def __init__(
-        self, problem: Problem, sized: Problem, room: CleanRoom, folder: Path, on_step: Callable[[str], None]
+        self, problem: Problem, sized: Problem, clean_room: CleanRoom, folder: Path, on_step: Callable[[str], None]
     ) -> None:
         self._problem = problem
         self._sized = sized
-        self._room = room
+        self._clean_room = clean_room
         self._folder = folder
         self._on_step = on_step
         self.flaws: list[str] = []
@@ -72,7 +72,7 @@ class ProblemValidator:
         if len(self.flaws) == before:
             await self._attempt(self._grade())
         self._on_step("running its own checks")
-        await self._attempt(self._own())
+        await self._attempt(self._run_own_checks())
         return self.flaws
 
     async def _attempt(self, check: Awaitable[object]) -> None:
@@ -103,7 +103,7 @@ class ProblemValidator:
 
     async def _grade(self) -> None:
         self._on_step("running each baseline once on every domain")
-        results = await measure_baselines(self._sized, self._room, seeds=1, parallel=2)
+        results = await measure_baselines(self._sized, self._clean_room, seeds=1, parallel=2)
         if not results:
             self.flaws.append("it has no baseline: researchers and the attack suite start from one")
         for result in results:
@@ -111,12 +111,12 @@ class ProblemValidator:
                 self.flaws.append(f"baseline {result.key}: {_why(result)}")
         if self._sized.transfer_domains and results:
             [one] = await measure_baselines(
-                self._sized, self._room, stage=Stage.TRANSFER, seeds=1, keys=[results[0].key], parallel=2
+                self._sized, self._clean_room, stage=Stage.TRANSFER, seeds=1, keys=[results[0].key], parallel=2
             )
             if one.estimate is None:
                 self.flaws.append(f"baseline {one.key} on the transfer domains: {_why(one)}")
 
-    async def _own(self) -> None:
+    async def _run_own_checks(self) -> None:
         self.flaws += await call_plugin(self._problem, "validate")
 
 
@@ -126,8 +126,8 @@ def _why(result: BaselineResult) -> str:
 
 def _line(error: Exception) -> str:
     detail = f": {error.detail}" if isinstance(error, PluginFailed) and error.detail else ""
-    said = error.message if isinstance(error, AarError) else f"{type(error).__name__}: {error}"
-    return " ".join(f"{said}{detail}".split())
+    text = error.message if isinstance(error, AarError) else f"{type(error).__name__}: {error}"
+    return " ".join(f"{text}{detail}".split())
 
 
 def _read_directions(problem: Problem) -> None:

@@ -61,8 +61,8 @@ def read_running_time(session: Session, campaign_id: str) -> RunningTime:
     spans: list[Span] = []
     since: tuple[int, datetime] | None = None
 
-    def end(since: datetime, until: datetime, told: float | None = None) -> None:
-        spans.append(Span(since, max((until - since).total_seconds(), 0.0) if told is None else told))
+    def end(since: datetime, until: datetime, recorded: float | None = None) -> None:
+        spans.append(Span(since, max((until - since).total_seconds(), 0.0) if recorded is None else recorded))
 
     def cut_off(upto: int | None) -> None:
         if since is None:

@@ -149,7 +149,7 @@ async def test_time_that_a_researcher_waits_for_its_service_is_no_agent_hour(dat
         FaultBuffer(),
         LimitMonitor(database, CAMPAIGN, ledger, clock),
         lambda _: asyncio.sleep(0),
-        resting=resting,
+        resting,
     )
     await attendance.send_heartbeat()
     resting.clear()

@@ -11,7 +11,7 @@ import pytest
 from aar.auth.tokens import find_researcher_id
 from aar.budget.totals import read_totals
 from aar.campaign.diversity import current_families
-from aar.campaign.external_researchers import EXTERNAL, invite_researcher, is_external, revoke_token
+from aar.campaign.external_researchers import EXTERNAL_MODEL, invite_researcher, revoke_token
 from aar.campaign.views import get_researcher, list_researchers, working_researcher_ids
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.readmodels.formatting import model_label
@@ -42,10 +42,10 @@ def test_a_guest_stands_beside_the_team_and_is_not_at_work(db: Database) -> None
     with db.reading() as session:
         assert find_researcher_id(session, token) == "k3v9qd-alice"
         guest = get_researcher(session, "k3v9qd", "alice")
-        assert (guest.index, guest.model, guest.state) == (3, EXTERNAL, EXTERNAL)
+        assert (guest.index, guest.model, guest.state) == (3, EXTERNAL_MODEL, EXTERNAL_MODEL)
         assert guest.direction == "the mean␛[31m"
-        assert is_external(guest.model)
-        assert model_label(guest.model) != EXTERNAL
+        assert guest.is_external
+        assert model_label(guest.model) != EXTERNAL_MODEL
         assert working_researcher_ids(session, "k3v9qd") == ["k3v9qd-r1", "k3v9qd-r2"]
         assert read_totals(session, "k3v9qd").researchers["k3v9qd-alice"].agent_seconds == 0
         [event] = read_events(session, "k3v9qd", researcher_id="k3v9qd-alice")

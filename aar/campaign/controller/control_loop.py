@@ -40,7 +40,7 @@ from aar.store.models import EventRecord, Submission
 
 TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 3.0
-_TELL_SECONDS = 60.0
+_REPEAT_SECONDS = 60.0
 _COMMANDS = ("pause", "stop")
 ALERT_PERCENTS = (50, 80, 95)
 """Percentages of a limit at which an alert is logged, once each."""
@@ -59,7 +59,7 @@ class ControlLoop:
 
     Args:
         faults: errors of services; written to the log here.
-        heed: applies every request except a pause or stop of the whole campaign.
+        apply_request: applies every request except a pause or stop of the whole campaign.
         resting: ids of researchers that wait for their provider; their time does not count.
     """
 
@@ -67,23 +67,22 @@ class ControlLoop:
         self,
         database: Database,
         campaign_id: str,
-        clock: RunTimer,
+        timer: RunTimer,
         stop: StopSignal,
         incidents: IncidentBuffer,
         faults: FaultBuffer,
-        budget: LimitMonitor,
-        heed: Callable[[ControlRequest], Awaitable[None]],
-        *,
-        resting: Collection[str] = (),
+        limit_monitor: LimitMonitor,
+        apply_request: Callable[[ControlRequest], Awaitable[None]],
+        resting: Collection[str],
     ) -> None:
         self._database = database
         self._incidents = incidents
         self._faults = faults
         self._campaign_id = campaign_id
-        self._clock = clock
+        self._timer = timer
         self._stop = stop
-        self._budget = budget
-        self._apply_request = heed
+        self._limit_monitor = limit_monitor
+        self._apply_request = apply_request
         self._resting = resting
         self._vendi = VendiMonitor(database, campaign_id)
         self._diversity = DiversityHistory()
@@ -101,9 +100,9 @@ class ControlLoop:
             await self._try("incidents", self.log_incidents)
             if time.monotonic() - self._last_heartbeat >= _HEARTBEAT_SECONDS:
                 await self.send_heartbeat()
-                await self._try("budget watch", self._budget.check)
-            if self._clock.expired() and self._stop.ending is None:
-                await self._try("clock", self._end_on_time_limit)
+                await self._try("limit alerts", self._limit_monitor.check)
+            if self._timer.expired() and self._stop.ending is None:
+                await self._try("time limit", self._end_on_time_limit)
 
     async def send_heartbeat(self) -> None:
         """Send a heartbeat and add the time worked since the last one.
@@ -113,8 +112,8 @@ class ControlLoop:
         Raises:
             Conflict: another controller took the campaign over.
         """
-        await self._try("sign of life", self._record_time)
-        await self._try("diversity gauge", self._measure)
+        await self._try("heartbeat", self._record_time)
+        await self._try("diversity", self._measure)
 
     async def log_incidents(self) -> None:
         """Log the incidents of sandboxes and the errors of services."""
@@ -130,7 +129,7 @@ class ControlLoop:
         except Conflict:
             raise
         except Exception as error:  # noqa: BLE001 - the time limit must be checked even if another step fails
-            self._faults.add_fault(name, error, "tried again", every=_TELL_SECONDS)
+            self._faults.add_fault(name, error, "tried again", every=_REPEAT_SECONDS)
 
     async def _record_time(self) -> None:
         moment = time.monotonic()
@@ -164,7 +163,7 @@ class ControlLoop:
 
     async def _end_on_time_limit(self) -> None:
         self._stop.finish(
-            await self._database.write(lambda session: self._clock.log_time_limit(session, self._campaign_id))
+            await self._database.write(lambda session: self._timer.log_time_limit(session, self._campaign_id))
         )
 
 
@@ -220,28 +219,28 @@ class LimitMonitor:
 
     Args:
         ledger: of the campaign.
-        clock: its wall clock.
+        timer: its time limit.
     """
 
-    def __init__(self, db: Database, campaign_id: str, ledger: Ledger, clock: RunTimer) -> None:
+    def __init__(self, db: Database, campaign_id: str, ledger: Ledger, timer: RunTimer) -> None:
         self._db = db
         self._campaign_id = campaign_id
         self._ledger = ledger
-        self._clock = clock
-        self._told: set[tuple[str, int]] | None = None
+        self._timer = timer
+        self._logged: set[tuple[str, int]] | None = None
 
     async def check(self) -> None:
         """Log each newly passed threshold of a campaign limit, once per campaign."""
-        if self._told is None:
-            self._told = await self._db.read(lambda session: _logged_alerts(session, self._campaign_id))
-        for standing in await self._limit_usages(None):
-            percent = _percent(standing)
+        if self._logged is None:
+            self._logged = await self._db.read(lambda session: _logged_alerts(session, self._campaign_id))
+        for usage in await self._limit_usages(None):
+            percent = _percent(usage)
             passed = [
-                alert for alert in ALERT_PERCENTS if percent >= alert and (standing.limit, alert) not in self._told
+                alert for alert in ALERT_PERCENTS if percent >= alert and (usage.limit, alert) not in self._logged
             ]
             if passed:
-                self._told |= {(standing.limit, alert) for alert in passed}
-                await self._db.write(partial(self._log_alert, standing=standing, percent=passed[-1]))
+                self._logged |= {(usage.limit, alert) for alert in passed}
+                await self._db.write(partial(self._log_alert, usage=usage, percent=passed[-1]))
 
     async def approaching_limit(self, researcher_id: str) -> str | None:
         """Return a text about the limit that a researcher will soon reach.
@@ -249,29 +248,29 @@ class LimitMonitor:
         It is None if there is room.
         """
         near = [
-            standing
-            for standing in await self._limit_usages(researcher_id)
-            if standing.limit not in _RATES and _needs_soft_landing(standing)
+            usage
+            for usage in await self._limit_usages(researcher_id)
+            if usage.limit not in _RATES and _needs_soft_landing(usage)
         ]
-        return "; ".join(_describe_limit(standing) for standing in near) or None
+        return "; ".join(_describe_limit(usage) for usage in near) or None
 
     async def _limit_usages(self, researcher_id: str | None) -> list[LimitUsage]:
         found = await self._ledger.limit_usages(researcher_id)
-        if self._clock.limit_hours is not None:
+        if self._timer.limit_hours is not None:
             found.append(
                 LimitUsage(
-                    CAMPAIGN, "hours", Decimal(str(self._clock.limit_hours)), Decimal(str(self._clock.seconds / 3600))
+                    CAMPAIGN, "hours", Decimal(str(self._timer.limit_hours)), Decimal(str(self._timer.seconds / 3600))
                 )
             )
         return found
 
-    def _log_alert(self, session: Session, standing: LimitUsage, percent: int) -> None:
+    def _log_alert(self, session: Session, usage: LimitUsage, percent: int) -> None:
         ahead = forecast_budget(session, self._campaign_id, self._ledger.limits)
         near = LimitNear(
-            limit=standing.limit,
+            limit=usage.limit,
             percent=percent,
-            ceiling=standing.ceiling,
-            committed=round(standing.committed, 6),
+            ceiling=usage.ceiling,
+            committed=round(usage.committed, 6),
             hours_left=None if ahead.hours_left is None else round(ahead.hours_left, 2),
         )
         append_event(session, self._campaign_id, near)
@@ -286,22 +285,22 @@ def _logged_alerts(session: Session, campaign_id: str) -> set[tuple[str, int]]:
     }
 
 
-def _percent(standing: LimitUsage) -> Decimal:
-    return 100 * standing.committed / standing.ceiling if standing.ceiling else Decimal(100)
+def _percent(usage: LimitUsage) -> Decimal:
+    return 100 * usage.committed / usage.ceiling if usage.ceiling else Decimal(100)
 
 
-def _needs_soft_landing(standing: LimitUsage) -> bool:
-    if standing.limit == "hours":
-        kept = max(
-            (1 - SOFT_LANDING_SHARE) * standing.ceiling,
-            min(Decimal(str(_LANDING_SECONDS / 3600)), standing.ceiling / 4),
+def _needs_soft_landing(usage: LimitUsage) -> bool:
+    if usage.limit == "hours":
+        reserved = max(
+            (1 - SOFT_LANDING_SHARE) * usage.ceiling,
+            min(Decimal(str(_LANDING_SECONDS / 3600)), usage.ceiling / 4),
         )
-        return standing.left <= kept
-    return _percent(standing) >= 100 * SOFT_LANDING_SHARE
+        return usage.left <= reserved
+    return _percent(usage) >= 100 * SOFT_LANDING_SHARE
 
 
-def _describe_limit(standing: LimitUsage) -> str:
-    if standing.limit == "hours":
-        return f"{float(standing.left) * 60:.0f} minutes of the campaign are left"
-    whose = "of the campaign" if standing.scope == CAMPAIGN else "of yours"
-    return f"{_percent(standing):.0f} % of the limit {standing.limit} {whose} is spent or reserved"
+def _describe_limit(usage: LimitUsage) -> str:
+    if usage.limit == "hours":
+        return f"{float(usage.left) * 60:.0f} minutes of the campaign are left"
+    whose = "of the campaign" if usage.scope == CAMPAIGN else "of yours"
+    return f"{_percent(usage):.0f} % of the limit {usage.limit} {whose} is spent or reserved"

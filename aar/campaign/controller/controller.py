@@ -111,14 +111,14 @@ class Controller:
         heartbeat = Heartbeat(db, campaign_id)
         heartbeat.start()
         running = RunningCampaign(campaign_id, self._plan, self._address, resumed, self.stop)
-        beside = [asyncio.create_task(self._run_companion(companion, running)) for companion in companions]
+        companion_tasks = [asyncio.create_task(self._run_companion(companion, running)) for companion in companions]
         ending = CampaignEnding("paused", "interrupted")
         try:
             self._research_task = asyncio.create_task(self._research())
             ending = await self._outcome(self._research_task)
         except AarError as error:
-            hopeless = isinstance(error, GatewayError) and not await self._ever_answered()
-            ending = CampaignEnding("failed" if hopeless else "paused", str(find_disk_full(error) or error))
+            is_final = isinstance(error, GatewayError) and not await self._ever_answered()
+            ending = CampaignEnding("failed" if is_final else "paused", str(find_disk_full(error) or error))
             raise
         except Exception as error:
             full = find_disk_full(error)
@@ -130,7 +130,7 @@ class Controller:
             await self._record_ending(ending)
             await asyncio.to_thread(heartbeat.stop)
             await best_effort(
-                _cancel_tasks(beside),
+                _cancel_tasks(companion_tasks),
                 log_failure("companions of the campaign did not end in time"),
                 seconds=_END_SECONDS,
             )
@@ -184,12 +184,14 @@ class Controller:
     async def _research(self) -> None:
         """Prepare the campaign and let the team work, unless the end is requested meanwhile."""
         db = self._plan.database
-        early = asyncio.create_task(
+        early_requests = asyncio.create_task(
             run_with_restarts(
                 "requests", lambda: wait_for_early_stop(db, self._campaign_id, self.stop), self._faults, needed=False
             )
         )
-        telling = asyncio.create_task(run_with_restarts("events", self._tell_early, self._faults, needed=False))
+        logging_faults = asyncio.create_task(
+            run_with_restarts("events", self._log_early_faults, self._faults, needed=False)
+        )
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(None) as opening:
@@ -198,27 +200,27 @@ class Controller:
                         if self.stop.ending is not None:
                             opening.reschedule(asyncio.get_running_loop().time())
 
-                    early.add_done_callback(end_early)
+                    early_requests.add_done_callback(end_early)
                     try:
-                        clock, workshop = await self._opened(stack)
+                        timer, runtime = await self._open_runtime(stack)
                     finally:
-                        early.remove_done_callback(end_early)
+                        early_requests.remove_done_callback(end_early)
             except TimeoutError:
                 if not opening.expired():
                     raise
                 return
             finally:
-                await _cancel_tasks([early, telling])
-            await self._work(workshop, clock)
+                await _cancel_tasks([early_requests, logging_faults])
+            await self._work(runtime, timer)
 
-    async def _tell_early(self) -> None:
+    async def _log_early_faults(self) -> None:
         """Log outages during preparation until cancelled."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             if self._faults:
                 await log_faults(self._plan.database, self._campaign_id, self._faults)
 
-    async def _opened(self, stack: AsyncExitStack) -> tuple[RunTimer, CampaignRuntime]:
+    async def _open_runtime(self, stack: AsyncExitStack) -> tuple[RunTimer, CampaignRuntime]:
         db, plan = self._plan.database, self._plan
         await best_effort(
             remove_orphan_sandboxes(plan.backend, db, self._campaign_id, plan.incidents),
@@ -227,39 +229,39 @@ class Controller:
         )
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
         before = await db.read(lambda session: read_seconds_run(session, self._campaign_id))
-        clock = RunTimer(before, plan.spec.limits.hours)
+        timer = RunTimer(before, plan.spec.limits.hours)
         # A service that answered before has an outage; one that never did may have a wrong address.
         patient = await self._ever_answered()
-        workshop = open_runtime(plan, self._campaign_id, secret, self.stop, clock, self._faults, patient=patient)
-        return clock, await stack.enter_async_context(workshop)
+        runtime = open_runtime(plan, self._campaign_id, secret, self.stop, timer, self._faults, patient=patient)
+        return timer, await stack.enter_async_context(runtime)
 
-    async def _work(self, workshop: CampaignRuntime, clock: RunTimer) -> None:
+    async def _work(self, runtime: CampaignRuntime, timer: RunTimer) -> None:
         """Run the team with its services; ``service_restarts`` defines the effect of each failure."""
         db, plan, faults = self._plan.database, self._plan, self._faults
-        crew = ResearcherPool(workshop, clock)
-        attendance = ControlLoop(
+        pool = ResearcherPool(runtime, timer)
+        control_loop = ControlLoop(
             db,
             self._campaign_id,
-            clock,
+            timer,
             self.stop,
             plan.incidents,
             faults,
-            workshop.budget,
-            crew.apply_request,
-            resting=workshop.resting,
+            runtime.limit_monitor,
+            pool.apply_request,
+            resting=runtime.resting,
         )
         async with asyncio.TaskGroup() as group:
             services = [
                 group.create_task(service)
                 for service in (
-                    run_with_restarts("scorer", workshop.scorer.serve, faults, needed=True),
-                    run_with_restarts("forum mirror", lambda: _update_mirror(workshop.mirror), faults, needed=False),
-                    attendance.run(),
+                    run_with_restarts("scorer", runtime.scorer.serve, faults, needed=True),
+                    run_with_restarts("forum mirror", lambda: _update_mirror(runtime.mirror), faults, needed=False),
+                    control_loop.run(),
                 )
             ]
-            await self._live(workshop, crew, clock)
+            await self._run_team(runtime, pool, timer)
             await _cancel_tasks(services)
-        await attendance.send_heartbeat()
+        await control_loop.send_heartbeat()
 
         async def remove() -> object:
             # Such as the sandbox of a researcher that has not worked since the last pause.
@@ -267,22 +269,22 @@ class Controller:
 
         for name, last in (
             ("removal of sandboxes", remove),
-            ("incidents", attendance.log_incidents),
-            ("forum mirror", workshop.mirror.sync),
+            ("incidents", control_loop.log_incidents),
+            ("forum mirror", runtime.mirror.sync),
         ):
             # The ending is known; the next start completes this.
-            undone = partial(faults.add_fault, name, then="left for the next start")
-            await best_effort(last(), undone, seconds=_SWEEP_SECONDS)
+            on_failure = partial(faults.add_fault, name, then="left for the next start")
+            await best_effort(last(), on_failure, seconds=_SWEEP_SECONDS)
 
-    async def _live(self, workshop: CampaignRuntime, crew: ResearcherPool, clock: RunTimer) -> None:
-        outcomes = await crew.run()
+    async def _run_team(self, runtime: CampaignRuntime, pool: ResearcherPool, timer: RunTimer) -> None:
+        outcomes = await pool.run()
         ending = self.stop.ending or ending_of_outcomes(outcomes)
-        outage = workshop.gateways.current_outage
-        if ending.state == "finished" and clock.expired() and outage is not None:
+        outage = runtime.gateways.current_outage
+        if ending.state == "finished" and timer.expired() and outage is not None:
             ending = self.stop.ending = await self._time_limit_ending(ending, outage)
-        await self._unless_pausing("scoring of submissions", workshop.scorer.drain)
+        await self._unless_pausing("scoring of submissions", runtime.scorer.drain)
         if ending.state == "finished":
-            await self._unless_pausing("confirmations", lambda: self._confirm_winners(workshop, ending))
+            await self._unless_pausing("confirmations", lambda: self._confirm_winners(runtime, ending))
         if self.stop.ending is None:
             self.stop.ending = ending
 
@@ -305,7 +307,7 @@ class Controller:
         except AarError:
             return True
 
-    async def _confirm_winners(self, workshop: CampaignRuntime, ending: CampaignEnding) -> None:
+    async def _confirm_winners(self, runtime: CampaignRuntime, ending: CampaignEnding) -> None:
         """Confirm the winners.
 
         The ending names those that stay queued because the budget is used up.
@@ -313,7 +315,7 @@ class Controller:
         scoring = self._plan.spec.scoring
         if scoring.confirm_top == 0:
             return
-        left = await workshop.scorer.finish(scoring.confirm_top, scoring.transfer_top)
+        left = await runtime.scorer.finish(scoring.confirm_top, scoring.transfer_top)
         if left and (self.stop.ending is None or self.stop.ending.state == "finished"):
             self.stop.ending = replace(ending, cause=f"{ending.cause}; {left}")
 
@@ -322,14 +324,14 @@ class Controller:
 
         Raises: errors of ``work`` that do not pass by themselves.
         """
-        doing = asyncio.ensure_future(retry_write(name, work, self._faults, seconds=MAX_FAILING_SECONDS))
+        task = asyncio.ensure_future(retry_write(name, work, self._faults, seconds=MAX_FAILING_SECONDS))
         hurry = asyncio.ensure_future(self.stop.hurry.wait())
         try:
-            await asyncio.wait([doing, hurry], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, hurry], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancel_tasks([doing, hurry])
-        if not doing.cancelled():
-            doing.result()
+            await _cancel_tasks([task, hurry])
+        if not task.cancelled():
+            task.result()
 
 
 async def _cancel_tasks(tasks: Sequence[asyncio.Future[Any]]) -> None:

@@ -85,11 +85,11 @@ async def _is_campaign_controlled(database: Database, campaign_id: str) -> bool 
     It is None if the database does not hold it.
     """
 
-    def look(session: Session) -> bool | None:
+    def read(session: Session) -> bool | None:
         campaign = session.get(Campaign, campaign_id)
         return None if campaign is None else is_controller_alive(campaign)
 
-    return await database.read(look)
+    return await database.read(read)
 
 
 def _report_incidents(swept: SweepResult, campaign_id: str, on_incident: IncidentSink | None) -> list[str]:

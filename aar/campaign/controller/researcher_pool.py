@@ -27,7 +27,7 @@ from aar.researcher.context import ResearcherOutcome
 from aar.store.event_log import append_event
 from aar.store.models import Campaign, Researcher
 
-_LATE = "the team ended before it could start"
+_TOO_LATE = "the team ended before it could start"
 GRACE_SECONDS = 20.0
 """Seconds that a researcher may take to end its turn once requested; then its sandbox's commands are abandoned."""
 
@@ -36,16 +36,16 @@ class ResearcherPool:
     """Runs the team, and applies changes.
 
     Args:
-        workshop: of the campaign.
-        clock: its wall clock, whose limit may change.
+        runtime: of the campaign.
+        timer: its time limit, which may change.
     """
 
-    def __init__(self, workshop: CampaignRuntime, clock: RunTimer) -> None:
-        self._runtime = workshop
-        self._db = workshop.plan.database
-        self._clock = clock
-        self._team = TeamReconciler(self._roster, self._begin, self._settle, workshop.stop, workshop.faults)
-        workshop.gateways.on_recovery(self._team.service_recovered)
+    def __init__(self, runtime: CampaignRuntime, timer: RunTimer) -> None:
+        self._runtime = runtime
+        self._db = runtime.plan.database
+        self._timer = timer
+        self._team = TeamReconciler(self._roster, self._begin, self._settle, runtime.stop, runtime.faults)
+        runtime.gateways.on_recovery(self._team.service_recovered)
 
     async def run(self) -> list[ResearcherOutcome]:
         """Run the team to its end.
@@ -60,7 +60,7 @@ class ResearcherPool:
         Messages need no action; researchers read them from the log.
         """
         if request.command == "limits":
-            await self._take_limits()
+            await self._apply_limits()
         if self._team.closed:
             await self._db.write(self._reject_late)
         elif request.command == "limits":
@@ -68,18 +68,18 @@ class ResearcherPool:
         else:
             self._team.notify_change()
 
-    async def _take_limits(self) -> None:
+    async def _apply_limits(self) -> None:
         campaign_id = self._runtime.campaign_id
         spec = await self._db.read(lambda session: session.get_one(Campaign, campaign_id).spec)
         limits = override_stored_spec(spec, {}).limits
         await self._runtime.ledger.change_limits(limits)
-        self._clock.change_limit(limits.hours)
+        self._timer.change_limit(limits.hours)
 
     async def _roster(self) -> list[TeamMember]:
         def read(session: Session) -> list[TeamMember]:
-            wished = read_desired_states(session, self._runtime.campaign_id)
+            desired = read_desired_states(session, self._runtime.campaign_id)
             views = list_researchers(session, self._runtime.campaign_id)
-            return [TeamMember(view, wished.get(view.id, NO_COMMAND)) for view in views if not view.is_external]
+            return [TeamMember(view, desired.get(view.id, NO_COMMAND)) for view in views if not view.is_external]
 
         return await self._db.read(read)
 
@@ -98,7 +98,7 @@ class ResearcherPool:
     def _reject_late(self, session: Session) -> None:
         for view in list_researchers(session, self._runtime.campaign_id):
             if view.state == "created":
-                _stop_researcher(session, session.get_one(Researcher, view.id), "finished", _LATE)
+                _stop_researcher(session, session.get_one(Researcher, view.id), "finished", _TOO_LATE)
 
 
 def _stop_researcher(session: Session, researcher: Researcher, state: str, cause: str) -> None:
@@ -137,16 +137,16 @@ class TeamReconciler:
         begin: Callable[[ResearcherView, ResearcherSignal], Coroutine[Any, Any, ResearcherOutcome]],
         settle: Callable[[TeamMember], Awaitable[None]],
         stop: StopSignal,
-        faults: FaultBuffer | None = None,
+        faults: FaultBuffer,
     ) -> None:
-        self._faults = FaultBuffer() if faults is None else faults
+        self._faults = faults
         self._roster = roster
         self._begin = begin
         self._settle = settle
         self._stop = stop
         self._changed = asyncio.Event()
         self._running: dict[str, _RunningResearcher] = {}
-        self._held: set[str] = set()
+        self._paused: set[str] = set()
         self._outcomes: dict[str, ResearcherOutcome] = {}
         self._command_at_start: dict[str, int] = {}
         self.closed = False
@@ -175,65 +175,65 @@ class TeamReconciler:
         Returns:
             The outcomes of those that came to an end by themselves.
         """
-        asked = asyncio.create_task(self._stop.event.wait())
+        stopping = asyncio.create_task(self._stop.event.wait())
         try:
             while not self._stop.event.is_set():
                 self._changed.clear()
                 await retry_write("roster", self._reconcile, self._faults, seconds=MAX_FAILING_SECONDS)
-                if not self._running and not self._held:
+                if not self._running and not self._paused:
                     break
-                await self._wait_for_change(asked)
-            for life in self._running.values():
-                life.signal.event.set()
+                await self._wait_for_change(stopping)
+            for running in self._running.values():
+                running.signal.event.set()
             if self._running:
-                await asyncio.wait([life.task for life in self._running.values()], timeout=GRACE_SECONDS)
+                await asyncio.wait([running.task for running in self._running.values()], timeout=GRACE_SECONDS)
                 self._collect_ended()
         finally:
             self.closed = True
-            asked.cancel()
-            left = [life.task for life in self._running.values()]
-            for task in left:
+            stopping.cancel()
+            tasks = [running.task for running in self._running.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*left, asked, return_exceptions=True)
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
         return list(self._outcomes.values())
 
-    async def _wait_for_change(self, asked: asyncio.Task[Any]) -> None:
+    async def _wait_for_change(self, stopping: asyncio.Task[Any]) -> None:
         """Wait until a researcher ends, the database changes, or the campaign is to end."""
         changed = asyncio.create_task(self._changed.wait())
         try:
-            tasks = [life.task for life in self._running.values()]
-            await asyncio.wait([*tasks, asked, changed], return_when=asyncio.FIRST_COMPLETED)
+            tasks = [running.task for running in self._running.values()]
+            await asyncio.wait([*tasks, stopping, changed], return_when=asyncio.FIRST_COMPLETED)
         finally:
             changed.cancel()
         self._collect_ended()
 
     async def _reconcile(self) -> None:
-        self._held = set()
+        self._paused = set()
         for member in await self._roster():
-            life, wish = self._running.get(member.view.id), member.desired
-            if life is not None:
-                if (wish.is_ended or wish.is_paused) and (life.signal.desired is None or wish.is_ended):
-                    self._signal_end(life, wish)
+            running, desired = self._running.get(member.view.id), member.desired
+            if running is not None:
+                if (desired.is_ended or desired.is_paused) and (running.signal.desired is None or desired.is_ended):
+                    self._signal_end(running, desired)
             elif member.view.state == "finished":
                 continue
-            elif wish.is_ended or wish.is_paused:
+            elif desired.is_ended or desired.is_paused:
                 self._outcomes.pop(member.view.id, None)
                 await self._settle(member)
-                if wish.is_paused:
-                    self._held.add(member.view.id)
-            elif member.view.id not in self._outcomes or wish.id > self._command_at_start.get(member.view.id, 0):
+                if desired.is_paused:
+                    self._paused.add(member.view.id)
+            elif member.view.id not in self._outcomes or desired.id > self._command_at_start.get(member.view.id, 0):
                 self._outcomes.pop(member.view.id, None)
                 signal = ResearcherSignal()
                 self._running[member.view.id] = _RunningResearcher(
                     signal, asyncio.create_task(self._begin(member.view, signal))
                 )
-                self._command_at_start[member.view.id] = wish.id
+                self._command_at_start[member.view.id] = desired.id
 
-    def _signal_end(self, life: _RunningResearcher, wish: DesiredState) -> None:
-        life.signal.desired = wish
-        if not life.signal.event.is_set():
-            life.signal.event.set()
-            asyncio.get_running_loop().call_later(GRACE_SECONDS, life.task.cancel)
+    def _signal_end(self, running: _RunningResearcher, desired: DesiredState) -> None:
+        running.signal.desired = desired
+        if not running.signal.event.is_set():
+            running.signal.event.set()
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, running.task.cancel)
 
     def _collect_ended(self) -> None:
         """Collect the researchers that ended.
@@ -243,12 +243,12 @@ class TeamReconciler:
         Raises:
             Conflict: another controller has the researcher's sandbox.
         """
-        for name, life in list(self._running.items()):
-            if life.task.done():
+        for name, running in list(self._running.items()):
+            if running.task.done():
                 del self._running[name]
-                if not life.task.cancelled():
-                    outcome = _outcome(life.task)
-                    if life.signal.desired is None or outcome.reason != "paused":
+                if not running.task.cancelled():
+                    outcome = _outcome(running.task)
+                    if running.signal.desired is None or outcome.reason != "paused":
                         self._outcomes[name] = outcome
 
 

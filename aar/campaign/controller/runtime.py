@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -57,7 +56,7 @@ class GatewayRegistry:
     Args:
         plan: names the team's models.
         seed: of the offline researchers.
-        tell: receives events about a provider that does not answer.
+        on_event: receives events about a provider that does not answer.
         time_left: seconds that the campaign may still run.
         patient: whether ``open`` waits for a provider that does not answer, as calls do; else it fails at once.
     """
@@ -67,20 +66,20 @@ class GatewayRegistry:
         plan: CampaignPlan,
         *,
         seed: int,
-        tell: Callable[[AnyEvent], None] = lambda _: None,
-        time_left: Callable[[], float] = lambda: math.inf,
-        patient: bool = False,
+        on_event: Callable[[AnyEvent], None],
+        time_left: Callable[[], float],
+        patient: bool,
     ) -> None:
-        self._tell = tell
+        self._on_event = on_event
         self._patient = patient
         self._time_left = time_left
         self._on_recovery: Callable[[], None] = lambda: None
         self._plan = plan
         self._seed = seed
         self._gateways: dict[str, Gateway] = {}
-        self._abilities: dict[str, ModelCapabilities] = {}
+        self._capabilities: dict[str, ModelCapabilities] = {}
         self._services: dict[Provider, Gateway] = {}
-        self._admitting = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._stack = AsyncExitStack()
 
     async def open(self) -> None:
@@ -116,23 +115,23 @@ class GatewayRegistry:
 
     def _model_endpoint(self, provider: Provider) -> Gateway:
         if provider not in self._services:
-            asked = self._plan.spec.researchers
-            patience = 60 * asked.patience_minutes
+            options = self._plan.spec.researchers
+            patience = 60 * options.patience_minutes
             key = self._plan.settings.claude_key if provider == "anthropic" else None
-            service = ModelEndpoint(provider, asked.base_url, key, asked.region)
+            service = ModelEndpoint(provider, options.base_url, key, options.region)
             gateway = Gateway(
                 service,
                 policy=RetryPolicy(deadline=patience),
                 pacer=AdaptiveLimiter(LimiterPolicy.within(patience), time_left=self._time_left),
-                watch=ServiceOutageMonitor(service.display_url, self._tell),
+                watch=ServiceOutageMonitor(service.display_url, self._on_event),
             )
             gateway.watch.on_recovery = lambda: self._on_recovery()
             self._services[provider] = gateway
         return self._services[provider]
 
-    def on_recovery(self, begin_again: Callable[[], None]) -> None:
+    def on_recovery(self, callback: Callable[[], None]) -> None:
         """Register a callback for the recovery of a provider that did not answer."""
-        self._on_recovery = begin_again
+        self._on_recovery = callback
 
     @property
     def current_outage(self) -> GatewayError | None:
@@ -140,10 +139,10 @@ class GatewayRegistry:
         return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
 
     async def _query_model(self, model: str) -> None:
-        self._abilities[model] = await self._gateways[model].capabilities(model)
+        self._capabilities[model] = await self._gateways[model].capabilities(model)
 
     async def _ask_patiently(self, model: str) -> None:
-        begun, tries = time.monotonic(), 0
+        started, tries = time.monotonic(), 0
         policy = RetryPolicy(deadline=60 * self._plan.spec.researchers.patience_minutes)
         while True:
             try:
@@ -151,7 +150,7 @@ class GatewayRegistry:
                 return
             except ServiceUnreachable as error:
                 tries += 1
-                pause = policy.delay(tries, time.monotonic() - begun)
+                pause = policy.delay(tries, time.monotonic() - started)
                 if pause is None:
                     raise
                 self._gateways[model].watch.record_failure(error, pause)
@@ -170,19 +169,19 @@ class GatewayRegistry:
             KeyRefused: the key is wrong.
             SetupError, UsageError: a provider's library or credentials are absent.
         """
-        async with self._admitting:
+        async with self._opening:
             if model in self._gateways:
                 return
             if model == OFFLINE_MODEL:
                 await self._open_offline()
                 return
-            asked = self._plan.spec.researchers
-            if asked.provider == "anthropic" and asked.base_url is None and self._plan.settings.claude_key is None:
+            options = self._plan.spec.researchers
+            if options.provider == "anthropic" and options.base_url is None and self._plan.settings.claude_key is None:
                 raise SetupError(
                     f"model {model} needs a key and the controller has none",
                     "Pause the campaign and resume it with ANTHROPIC_API_KEY set",
                 )
-            self._register(model, self._model_endpoint(asked.provider))
+            self._register(model, self._model_endpoint(options.provider))
             with suppress(ServiceUnreachable):  # its callers wait
                 await self._query_model(model)
 
@@ -192,15 +191,15 @@ class GatewayRegistry:
 
     def capabilities(self, model: str) -> ModelCapabilities:
         """Return the capabilities of a model of the team beyond plain messages."""
-        return self._abilities.get(model, NO_CAPABILITIES)
+        return self._capabilities.get(model, NO_CAPABILITIES)
 
     def fallback(self, model: str) -> FallbackModel | None:
         """Return the fallback of a model.
 
         It is None without one, or if it is that very model.
         """
-        other = self._plan.models.fallback
-        return None if other is None or other == model else FallbackModel(other, self._gateways[other])
+        fallback = self._plan.models.fallback
+        return None if fallback is None or fallback == model else FallbackModel(fallback, self._gateways[fallback])
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +216,7 @@ class CampaignRuntime:
     mirror: ForumMirror
     leases: Leases
     stop: StopSignal
-    budget: LimitMonitor
+    limit_monitor: LimitMonitor
     faults: FaultBuffer
     outages: BackendOutageMonitor
     resting: set[str] = field(default_factory=set)
@@ -244,17 +243,17 @@ async def open_runtime(
     campaign_id: str,
     secret: str,
     stop: StopSignal,
-    clock: RunTimer,
+    timer: RunTimer,
     faults: FaultBuffer,
     *,
-    patient: bool = False,
+    patient: bool,
 ) -> AsyncIterator[CampaignRuntime]:
     """Build the shared services of a campaign, and close them at the end.
 
     Args:
         secret: the campaign's own; seeds of scoring runs and of offline researchers are drawn from it.
         stop: the campaign's stop signal.
-        clock: its wall clock.
+        timer: its time limit.
         faults: receives the errors of the team's services.
         patient: whether to wait for a provider that is out of reach.
     """
@@ -262,14 +261,14 @@ async def open_runtime(
     await anyio.to_thread.run_sync(_make_private, home)
     ledger = Ledger(db, campaign_id, plan.spec.limits, plan.prices)
     snapshots = SnapshotStore(home / "snapshots")
-    budget = LimitMonitor(db, campaign_id, ledger, clock)
+    limit_monitor = LimitMonitor(db, campaign_id, ledger, timer)
     mirror = ForumMirror(db, campaign_id, home / "forum")
     leases = Leases()
     engine = "Docker engine" if plan.backend.name == "docker" else "sandbox backend"
     outages = BackendOutageMonitor(plan.spec.sandbox.patience_minutes * 60, partial(faults.add_fault, engine))
     scoring = plan.spec.scoring
-    endpoints = GatewayRegistry(
-        plan, seed=int(secret[:8], 16), tell=faults.add_event, time_left=lambda: clock.left, patient=patient
+    gateways = GatewayRegistry(
+        plan, seed=int(secret[:8], 16), on_event=faults.add_event, time_left=lambda: timer.left, patient=patient
     )
     scorer = Scorer(
         db,
@@ -282,7 +281,7 @@ async def open_runtime(
         secret=secret,
         audits=available_audits(
             noise_levels=scoring.noise_levels,
-            extra=[Reviewer(db, ledger, plan.models.reviewer, endpoints.gateway)],
+            extra=[Reviewer(db, ledger, plan.models.reviewer, gateways.gateway)],
         ),
         plan=CheckPlan(
             confirm_seeds=scoring.confirm_seeds or scoring.seeds or plan.problem.default_seeds,
@@ -296,26 +295,26 @@ async def open_runtime(
             opening.create_task(ledger.load())
             opening.create_task(mirror.sync())
             opening.create_task(prepare_public_data(plan.problem, plan.spec.problem, home))
-            opening.create_task(endpoints.open())
+            opening.create_task(gateways.open())
         yield CampaignRuntime(
             plan,
             campaign_id,
             home,
             ledger,
-            endpoints,
+            gateways,
             snapshots,
             scorer,
             mirror,
             leases,
             stop,
-            budget,
+            limit_monitor,
             faults,
             outages,
         )
     finally:
         # The work's outcome is known. A connection cannot change it, so the wait for it is bounded.
         await best_effort(
-            endpoints.close(), log_failure("could not close the connections to models"), seconds=_CLOSE_SECONDS
+            gateways.close(), log_failure("could not close the connections to models"), seconds=_CLOSE_SECONDS
         )
         await _write_off(ledger)
 

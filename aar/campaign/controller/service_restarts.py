@@ -33,6 +33,7 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 HEALTHY_SECONDS = 60.0
 _UNEXPECTED = 3
 _MAX_TEXT = 500
+_MOST_FAULTS = 200
 _MOST_INCIDENTS = 1000
 
 
@@ -42,10 +43,9 @@ class FaultBuffer:
     Drops the oldest first.
     """
 
-    def __init__(self, most: int = 200) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._waiting: list[AnyEvent] = []
-        self._told: dict[tuple[str, str, str], float] = {}
+        self._last_logged: dict[tuple[str, str, str], float] = {}
         self.reserve = DescriptorReserve()
 
     def __len__(self) -> int:
@@ -61,24 +61,24 @@ class FaultBuffer:
         named = find_disk_full(error) or error
         cause = str(named) if isinstance(named, AarError) else f"{type(error).__name__}: {error}"
         short = " ".join(cause.split())[:_MAX_TEXT]
-        if self._is_news((service, short, then), every):
+        if self._is_new((service, short, then), every):
             log.warning("service failed", service=service, error=short, then=then)
             self.add_event(ServiceFailed(service=service, error=short, then=then))
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             self.reserve.release()
 
-    def _is_news(self, what: tuple[str, str, str], every: float) -> bool:
+    def _is_new(self, what: tuple[str, str, str], every: float) -> bool:
         moment = time.monotonic()
-        if moment - self._told.get(what, -math.inf) < every:
+        if moment - self._last_logged.get(what, -math.inf) < every:
             return False
-        if len(self._told) >= self._most:
-            self._told.clear()
-        self._told[what] = moment
+        if len(self._last_logged) >= _MOST_FAULTS:
+            self._last_logged.clear()
+        self._last_logged[what] = moment
         return True
 
     def add_event(self, event: AnyEvent) -> None:
         """Add an event about another fault."""
-        self._waiting = [*self._waiting[-self._most + 1 :], event]
+        self._waiting = [*self._waiting[-_MOST_FAULTS + 1 :], event]
 
     def drain(self) -> list[AnyEvent]:
         """Return all waiting events; they count as written."""
@@ -136,9 +136,9 @@ async def run_with_restarts(
     Raises:
         AarError, Exception: of a service that is needed.
     """
-    patience = RestartBackoff() if needed else RestartBackoff(None, tries)
+    backoff = RestartBackoff() if needed else RestartBackoff(None, tries)
     while True:
-        begun = time.monotonic()
+        started = time.monotonic()
         try:
             await work()
             return
@@ -146,14 +146,14 @@ async def run_with_restarts(
             if _is_cancelled():
                 faults.add_fault(name, error, "it was ending")
                 return
-            if time.monotonic() - begun >= HEALTHY_SECONDS:
-                patience.reset()
+            if time.monotonic() - started >= HEALTHY_SECONDS:
+                backoff.reset()
             foreseen = needed and (is_transient(error) or isinstance(error, SandboxUnavailable))
             if needed and isinstance(error, AarError) and not foreseen:
                 if not isinstance(error, LimitReached):  # logged as a limit instead
                     faults.add_fault(name, error, "given up")
                 raise
-            pause = patience.next_delay(error, foreseen=foreseen)
+            pause = backoff.next_delay(error, foreseen=foreseen)
             if pause is None:
                 faults.add_fault(name, error, "given up")
                 if needed:
@@ -168,7 +168,7 @@ async def retry_write(name: str, write: Callable[[], Awaitable[None]], faults: F
 
     Raises the last error after so many seconds.
     """
-    patience = RestartBackoff(seconds, 0)
+    backoff = RestartBackoff(seconds, 0)
     while True:
         try:
             await write()
@@ -176,7 +176,7 @@ async def retry_write(name: str, write: Callable[[], Awaitable[None]], faults: F
         except Exception as error:
             if _is_cancelled():
                 raise
-            pause = patience.next_delay(error, foreseen=is_transient(error))
+            pause = backoff.next_delay(error, foreseen=is_transient(error))
             if pause is None:
                 raise
             faults.add_fault(name, error, f"tried again in {pause:g} s")
@@ -212,6 +212,6 @@ class IncidentBuffer:
         researchers = set(session.scalars(select(Researcher.id).where(Researcher.campaign_id == campaign_id)))
         own = [incident for incident in taken if incident.campaign_id == campaign_id]
         for incident in own:
-            happened = SandboxIncident(name=incident.sandbox, incident=str(incident.kind), detail=incident.detail)
-            append_event(session, campaign_id, happened, incident.sandbox if incident.sandbox in researchers else None)
+            event = SandboxIncident(name=incident.sandbox, incident=str(incident.kind), detail=incident.detail)
+            append_event(session, campaign_id, event, incident.sandbox if incident.sandbox in researchers else None)
         return len(own)

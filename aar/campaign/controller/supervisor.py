@@ -66,18 +66,18 @@ class ResearcherSupervisor:
         signal: requests its end.
     """
 
-    def __init__(self, workshop: CampaignRuntime, view: ResearcherView, signal: ResearcherSignal) -> None:
-        self._workshop = workshop
+    def __init__(self, runtime: CampaignRuntime, view: ResearcherView, signal: ResearcherSignal) -> None:
+        self._runtime = runtime
         self._view = view
         self._signal = signal
-        self._begun = False
-        self._held = contextlib.AsyncExitStack()
+        self._started = False
+        self._resources = contextlib.AsyncExitStack()
 
     async def run(self) -> ResearcherOutcome:
         """Run until the researcher finishes, fails, reaches a limit, or the campaign ends."""
         outcome = ResearcherOutcome("paused", "interrupted")
         try:
-            outcome = await self._run_through_scarcity()
+            outcome = await self._run_with_retries()
         except LimitReached as error:
             outcome = ResearcherOutcome("limit", str(error))
         except Conflict:
@@ -89,41 +89,41 @@ class ResearcherSupervisor:
             outcome = ResearcherOutcome("failed", f"{type(error).__name__}: {error}")
         finally:
             try:
-                unwritten = partial(self._workshop.faults.add_fault, self._view.name, then="its state stays as it was")
-                await best_effort(self._record_outcome(outcome), unwritten)
+                on_failure = partial(self._runtime.faults.add_fault, self._view.name, then="its state stays as it was")
+                await best_effort(self._record_outcome(outcome), on_failure)
             finally:
-                await self._put_away()
+                await self._release_resources()
         return outcome
 
-    async def _put_away(self) -> None:
+    async def _release_resources(self) -> None:
         """End the sandbox and release its lease.
 
         The outcome is known and does not depend on it.
         """
-        held, self._held = self._held, contextlib.AsyncExitStack()
-        await best_effort(held.aclose(), log_failure("could not release a researcher's lease"))
+        resources, self._resources = self._resources, contextlib.AsyncExitStack()
+        await best_effort(resources.aclose(), log_failure("could not release a researcher's lease"))
 
-    async def _run_through_scarcity(self) -> ResearcherOutcome:
+    async def _run_with_retries(self) -> ResearcherOutcome:
         """Run the researcher.
 
         Wait while descriptors, memory or the database give out for a while.
         """
         patience = RestartBackoff()
         while True:
-            begun = time.monotonic()
+            started = time.monotonic()
             try:
-                await self._workshop.gateways.open_model(self._view.model)
+                await self._runtime.gateways.open_model(self._view.model)
                 return await self._with_sandbox()
             except Exception as error:
                 if not is_transient(error):
                     raise
-                if time.monotonic() - begun >= HEALTHY_SECONDS:
+                if time.monotonic() - started >= HEALTHY_SECONDS:
                     patience.reset()
                 pause = patience.next_delay(error, foreseen=True)
                 if pause is None:  # it continues once an operator makes room, so it has not failed
                     return ResearcherOutcome("limit", str(find_disk_full(error) or error))
-                self._workshop.faults.add_fault(self._view.name, error, f"started again in {pause:g} s")
-                await self._put_away()
+                self._runtime.faults.add_fault(self._view.name, error, f"started again in {pause:g} s")
+                await self._release_resources()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._signal.event.wait()
@@ -133,29 +133,29 @@ class ResearcherSupervisor:
     async def _with_sandbox(self) -> ResearcherOutcome:
         """Run the researcher on the cores and GPUs leased to it.
 
-        ``_put_away`` ends the sandbox; the workspace stays. It counts as at work, and its time is booked, once it has
-        them.
+        ``_release_resources`` ends the sandbox; the workspace stays. It counts as at work, and its time is booked, once
+        it has them.
         """
-        workshop, gpus = self._workshop, self._workshop.plan.spec.sandbox.gpus
+        runtime, gpus = self._runtime, self._runtime.plan.spec.sandbox.gpus
         if gpus:
             await self._show_activity(f"waits for {gpus} GPU{'s' if gpus > 1 else ''}")
-        lease = await self._held.enter_async_context(workshop.leases.lease_for_researcher(self._view.id, gpus=gpus))
+        lease = await self._resources.enter_async_context(runtime.leases.lease_for_researcher(self._view.id, gpus=gpus))
         await self._begin()
         spec = self._sandbox_spec(lease)
-        keeper = SandboxProvider(
-            workshop.plan.backend, spec, workshop.plan.database, self._view.id, workshop.outages, self._signal.event
+        provider = SandboxProvider(
+            runtime.plan.backend, spec, runtime.plan.database, self._view.id, runtime.outages, self._signal.event
         )
-        self._held.push_async_callback(keeper.close)
-        return await self._metered(keeper)
+        self._resources.push_async_callback(provider.close)
+        return await self._metered(provider)
 
-    async def _metered(self, keeper: SandboxProvider) -> ResearcherOutcome:
+    async def _metered(self, provider: SandboxProvider) -> ResearcherOutcome:
         """Run the researcher until the ledger refuses to pay for its sandbox."""
-        plan = self._workshop.plan
-        limits = self._workshop.ledger.limits
-        work: asyncio.Future[ResearcherOutcome] = asyncio.ensure_future(self._work(keeper))
+        plan = self._runtime.plan
+        limits = self._runtime.ledger.limits
+        work: asyncio.Future[ResearcherOutcome] = asyncio.ensure_future(self._work(provider))
         tasks: list[asyncio.Future[Any]] = [work]
         if limits.usd_per_core_hour or limits.core_hours is not None:
-            metering = meter_compute(self._workshop.ledger, self._view.id, plan.spec.sandbox.cpus)
+            metering = meter_compute(self._runtime.ledger, self._view.id, plan.spec.sandbox.cpus)
             tasks.append(asyncio.ensure_future(metering))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -167,10 +167,10 @@ class ResearcherSupervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, keeper: SandboxProvider) -> ResearcherOutcome:
+    async def _work(self, provider: SandboxProvider) -> ResearcherOutcome:
         for restart in range(_RESTARTS + 1):
             try:
-                return await run_researcher(self._context(keeper))
+                return await run_researcher(self._context(provider))
             except AarError:
                 raise
             except Exception as error:
@@ -180,7 +180,7 @@ class ResearcherSupervisor:
                 cause = f"{type(error).__name__}: {error}"
                 # No error may repeat for ever, neither here nor after a resume.
                 try:
-                    await answer_interrupted_calls(self._context(keeper), type(error).__name__)
+                    await answer_interrupted_calls(self._context(provider), type(error).__name__)
                 except Exception:  # the next loop meets the same error, and is counted
                     log.exception("could not answer the calls under way", researcher=self._view.id)
                 if restart < _RESTARTS:
@@ -190,49 +190,49 @@ class ResearcherSupervisor:
                             await self._signal.event.wait()
         return ResearcherOutcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
-    def _context(self, keeper: SandboxProvider) -> ResearcherContext:
-        workshop, view, spec = self._workshop, self._view, self._workshop.plan.spec
-        asked, able = spec.researchers, workshop.gateways.capabilities(view.model)
+    def _context(self, provider: SandboxProvider) -> ResearcherContext:
+        runtime, view, spec = self._runtime, self._view, self._runtime.plan.spec
+        options, capabilities = spec.researchers, runtime.gateways.capabilities(view.model)
         return ResearcherContext(
-            campaign_id=workshop.campaign_id,
+            campaign_id=runtime.campaign_id,
             researcher_id=view.id,
             name=view.name,
             model=view.model,
             direction=Direction(view.direction_key, view.direction, view.family),
-            problem=workshop.plan.problem,
-            db=workshop.plan.database,
-            ledger=workshop.ledger,
-            gateway=workshop.gateways.gateway(view.model),
-            sandbox=keeper,
-            snapshots=workshop.snapshots,
-            scorer=workshop.scorer,
-            runs_per_submission=workshop.scorer.runs_per_submission,
-            parallel_runs=workshop.scorer.parallel,
+            problem=runtime.plan.problem,
+            db=runtime.plan.database,
+            ledger=runtime.ledger,
+            gateway=runtime.gateways.gateway(view.model),
+            sandbox=provider,
+            snapshots=runtime.snapshots,
+            scorer=runtime.scorer,
+            runs_per_submission=runtime.scorer.runs_per_submission,
+            parallel_runs=runtime.scorer.parallel,
             stopping=self._signal.event,
-            limits=workshop.ledger.limits,
+            limits=runtime.ledger.limits,
             # Never request, or reserve in the ledger, more than the model can write.
-            max_output_tokens=min(asked.max_output_tokens, able.max_tokens or asked.max_output_tokens),
-            capabilities=able,
-            options=ModelOptions(asked.thinking, asked.effort, asked.cache, asked.context),
-            fallback=workshop.gateways.fallback(view.model),
-            context_tokens=asked.context_tokens,
-            approaching_limit=partial(workshop.budget.approaching_limit, view.id),
+            max_output_tokens=min(options.max_output_tokens, capabilities.max_tokens or options.max_output_tokens),
+            capabilities=capabilities,
+            options=ModelOptions(options.thinking, options.effort, options.cache, options.context),
+            fallback=runtime.gateways.fallback(view.model),
+            context_tokens=options.context_tokens,
+            approaching_limit=partial(runtime.limit_monitor.approaching_limit, view.id),
             command_seconds=spec.sandbox.command_seconds,
             job_seconds=spec.sandbox.job_seconds,
-            resting=self._note_rest,
+            resting=self._set_resting,
         )
 
-    def _note_rest(self, rests: bool) -> None:
-        (self._workshop.resting.add if rests else self._workshop.resting.discard)(self._view.id)
+    def _set_resting(self, rests: bool) -> None:
+        (self._runtime.resting.add if rests else self._runtime.resting.discard)(self._view.id)
 
     def _sandbox_spec(self, lease: Lease) -> SandboxSpec:
-        workshop, options = self._workshop, self._workshop.plan.spec.sandbox
+        runtime, options = self._runtime, self._runtime.plan.spec.sandbox
         return SandboxSpec(
             name=self._view.id,
-            campaign_id=workshop.campaign_id,
-            workspace=workshop.home / "workspaces" / self._view.name,
-            mounts=workshop.mounts,
-            env=workshop.environment,
+            campaign_id=runtime.campaign_id,
+            workspace=runtime.home / "workspaces" / self._view.name,
+            mounts=runtime.mounts,
+            env=runtime.environment,
             memory_bytes=int(options.memory_gib * _GIB),
             cpus=options.cpus,
             workspace_bytes=int(options.workspace_gib * _GIB),
@@ -242,11 +242,11 @@ class ResearcherSupervisor:
         )
 
     async def _begin(self) -> None:
-        view, db = self._view, self._workshop.plan.database
-        if view.state == "created" and not self._begun:
+        view, db = self._view, self._runtime.plan.database
+        if view.state == "created" and not self._started:
             started = ResearcherStarted(direction=view.direction_key, model=view.model)
             await db.write(lambda session: append_event(session, view.campaign_id, started, view.id))
-        self._begun = True
+        self._started = True
         await self._write("running", "")
 
     async def _show_activity(self, doing: str) -> None:
@@ -255,16 +255,16 @@ class ResearcherSupervisor:
         def write(session: Session) -> None:
             session.get_one(Researcher, self._view.id).doing = doing
 
-        await self._workshop.plan.database.write(write)
+        await self._runtime.plan.database.write(write)
 
     async def _record_outcome(self, outcome: ResearcherOutcome) -> None:
-        ending, wish = self._workshop.stop.ending, self._signal.desired
-        if outcome.reason == "paused" and wish is not None and wish.is_ended:
-            await self._write("finished", wish.cause)
+        ending, desired = self._runtime.stop.ending, self._signal.desired
+        if outcome.reason == "paused" and desired is not None and desired.is_ended:
+            await self._write("finished", desired.cause)
         elif outcome.reason == "paused" and ending is not None and ending.state == "finished":
             await self._write("finished", ending.cause)
-        elif outcome.reason == "paused" and wish is not None:
-            await self._write("paused", wish.cause)
+        elif outcome.reason == "paused" and desired is not None:
+            await self._write("paused", desired.cause)
         else:
             await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
 
@@ -277,8 +277,8 @@ class ResearcherSupervisor:
                 append_event(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
             researcher.state, researcher.cause, researcher.doing = state, cause, ""
 
-        database = self._workshop.plan.database
-        await retry_write(view.name, lambda: database.write(write), self._workshop.faults, seconds=MAX_FAILING_SECONDS)
+        database = self._runtime.plan.database
+        await retry_write(view.name, lambda: database.write(write), self._runtime.faults, seconds=MAX_FAILING_SECONDS)
 
 
 class SandboxProvider:
@@ -289,7 +289,7 @@ class SandboxProvider:
         spec: of the sandbox; its workspace outlives every sandbox.
         database: for the events.
         researcher_id: the researcher of the sandbox.
-        outages: waits while the backend is out of reach; None never waits.
+        outages: waits while the backend is out of reach.
         stopping: ends that wait.
     """
 
@@ -299,14 +299,14 @@ class SandboxProvider:
         spec: SandboxSpec,
         database: Database,
         researcher_id: str,
-        outages: BackendOutageMonitor | None = None,
-        stopping: asyncio.Event | None = None,
+        outages: BackendOutageMonitor,
+        stopping: asyncio.Event,
     ) -> None:
         self._backend = backend
         self._spec = spec
         self._database = database
         self._researcher_id = researcher_id
-        self._outages = outages or BackendOutageMonitor(0.0)
+        self._outages = outages
         self._stopping = stopping
         self._sandbox: Sandbox | None = None
         self._lock = asyncio.Lock()
@@ -327,7 +327,7 @@ class SandboxProvider:
                 try:
                     await self._outages.run_when_up(self._opened, self._stopping)
                 except BackendAway:
-                    if self._stopping is not None and self._stopping.is_set():
+                    if self._stopping.is_set():
                         raise StopRequested from None
                     raise
             assert self._sandbox is not None
@@ -361,9 +361,9 @@ class SandboxProvider:
             sandbox.destroy(), partial(report_left_behind, left.append, self._spec.name, self._spec.campaign_id)
         )
         for each in left:
-            told = SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail)
+            incident = SandboxIncident(name=each.sandbox, incident=str(each.kind), detail=each.detail)
             # Database errors are handled where an outcome is written.
-            await best_effort(self._log(told), log_failure("could not log an incident"))
+            await best_effort(self._log(incident), log_failure("could not log an incident"))
 
     async def _opened(self) -> None:
         opening = asyncio.ensure_future(self._open())
@@ -390,9 +390,9 @@ class SandboxProvider:
         await self._log(SandboxCreated(name=self._spec.name, backend=self._backend.name, milliseconds=milliseconds))
         return sandbox
 
-    async def _log(self, happened: SandboxCreated | SandboxLost | SandboxIncident) -> None:
+    async def _log(self, event: SandboxCreated | SandboxLost | SandboxIncident) -> None:
         def write(session: Session) -> None:
-            append_event(session, self._spec.campaign_id, happened, self._researcher_id)
+            append_event(session, self._spec.campaign_id, event, self._researcher_id)
 
         await self._database.write(write)
 

@@ -19,9 +19,8 @@ from sqlalchemy.orm import Session
 from aar.campaign.costs import CostEstimate
 from aar.campaign.lifecycle import SpecDraft, create_and_start, draft_spec, start_controller
 from aar.campaign.presets import dotted_fields, load_preset
-from aar.campaign.steering import CommandReceipt, add_researchers, change_limits, send_command
+from aar.campaign.steering import MAX_REASON, CommandReceipt, add_researchers, change_limits, send_command
 from aar.campaign.submission_decisions import (
-    MAX_REASON,
     MAX_RULE,
     SubmissionDecision,
     confirm_submission,

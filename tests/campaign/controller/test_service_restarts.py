@@ -106,8 +106,9 @@ def test_errors_that_pass_by_themselves() -> None:
     assert not is_transient(ProblemError("x"))
 
 
-def test_a_log_of_faults_is_bounded_and_its_lines_are_short() -> None:
-    faults = FaultBuffer(most=3)
+def test_a_log_of_faults_is_bounded_and_its_lines_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_restarts, "_MOST_FAULTS", 3)
+    faults = FaultBuffer()
     for number in range(10):
         faults.add_fault("mirror", RuntimeError(f"{number} " + "x\n" * 5000), "tried again")
     told = faults.drain()
@@ -123,10 +124,10 @@ def test_what_goes_on_failing_is_told_once_a_minute(monkeypatch: pytest.MonkeyPa
     faults.add_fault("mirror", RuntimeError("x"), "tried again")
     for _ in range(250):  # ten minutes and more
         clock[0] += 2.5
-        faults.add_fault("sign of life", DatabaseError("disk full"), "tried again", every=60)
+        faults.add_fault("heartbeat", DatabaseError("disk full"), "tried again", every=60)
     told = [(each.service, each.error) for each in faults.drain()]  # type: ignore[union-attr]
     assert told[0] == ("mirror", "RuntimeError: x")  # not crowded out by what repeats
-    assert told[1:] == [("sign of life", "disk full. Free some space, then run `aar resume`")] * 11
+    assert told[1:] == [("heartbeat", "disk full. Free some space, then run `aar resume`")] * 11
 
 
 def test_descriptors_kept_back_are_there_when_none_is_left() -> None:

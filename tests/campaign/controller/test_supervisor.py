@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -50,9 +49,16 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AAR_HOME", str(tmp_path / "home"))
 
 
-def keeper(database: Database, folder: Path, backend: BubblewrapBackend, **more: Any) -> SandboxProvider:
+def provide(
+    database: Database,
+    folder: Path,
+    backend: BubblewrapBackend,
+    outages: BackendOutageMonitor | None = None,
+    stopping: asyncio.Event | None = None,
+) -> SandboxProvider:
     spec = SandboxSpec(f"{CAMPAIGN}-r1", CAMPAIGN, folder / "workspace")
-    return SandboxProvider(backend, spec, database, f"{CAMPAIGN}-r1", **more)
+    outages = outages or BackendOutageMonitor(0.0)
+    return SandboxProvider(backend, spec, database, f"{CAMPAIGN}-r1", outages, stopping or asyncio.Event())
 
 
 def test_a_backend_that_is_away_is_waited_for(database: Database, tmp_path: Path) -> None:
@@ -60,7 +66,7 @@ def test_a_backend_that_is_away_is_waited_for(database: Database, tmp_path: Path
 
     async def scene() -> str:
         backend = Restarting(3)
-        kept = keeper(database, tmp_path, backend, outages=BackendOutageMonitor(60, lambda _, then: told.append(then)))
+        kept = provide(database, tmp_path, backend, outages=BackendOutageMonitor(60, lambda _, then: told.append(then)))
         try:
             return (await (await kept.current()).exec("echo here", timeout=20)).output
         finally:
@@ -75,7 +81,7 @@ def test_a_pause_ends_the_wait(database: Database, tmp_path: Path) -> None:
     async def scene() -> None:
         stopping = asyncio.Event()
         asyncio.get_running_loop().call_later(0.05, stopping.set)
-        kept = keeper(database, tmp_path, Restarting(10_000), outages=BackendOutageMonitor(600), stopping=stopping)
+        kept = provide(database, tmp_path, Restarting(10_000), outages=BackendOutageMonitor(600), stopping=stopping)
         with pytest.raises(StopRequested):
             await asyncio.wait_for(kept.current(), 20)
         await kept.close()
@@ -88,7 +94,7 @@ def test_a_sandbox_that_cannot_be_removed_and_a_database_that_is_busy_raise_noth
 ) -> None:
     async def scene() -> None:
         backend = Restarting(0)
-        kept = keeper(database, tmp_path, backend)
+        kept = provide(database, tmp_path, backend)
         sandbox = await kept.current()
 
         async def fails(*_: object) -> None:
