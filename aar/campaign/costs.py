@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from aar.budget.ledger_entries import LOST, SETTLED
 from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
-from aar.campaign.running_time import read_seconds_run
+from aar.campaign.running_time import read_running_time
 from aar.campaign.spec import CampaignSpec
 from aar.llm.price_book import PriceBook
 from aar.llm.usage import Usage
@@ -111,7 +111,7 @@ class Forecast:
 
 def forecast_budget(session: Session, campaign_id: str, limits: Limits) -> Forecast:
     """Forecast spending from the ledger and the log."""
-    hours = read_seconds_run(session, campaign_id) / 3600
+    hours = read_running_time(session, campaign_id).seconds / 3600
     spent = read_totals(session, campaign_id).campaign
     ends: list[tuple[float, str]] = []
     if limits.hours is not None:

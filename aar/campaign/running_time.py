@@ -16,7 +16,7 @@ from aar.events import LimitHit
 from aar.store.event_log import append_event
 from aar.store.models import EventRecord
 
-_STARTS = ("campaign_started",)
+_START = "campaign_started"
 _ENDS = ("campaign_paused", "campaign_finished")
 
 
@@ -39,15 +39,20 @@ class RunningTime:
         return sum(min(max((at - span.since).total_seconds(), 0.0), span.seconds) for span in self.spans) / 60
 
     @property
+    def seconds(self) -> float:
+        """Return the seconds run in all."""
+        return sum(span.seconds for span in self.spans)
+
+    @property
     def total(self) -> float:
         """Return the minutes run in all."""
-        return sum(span.seconds for span in self.spans) / 60
+        return self.seconds / 60
 
 
 def read_running_time(session: Session, campaign_id: str) -> RunningTime:
-    """Read the running time of a campaign.
+    """Read the running time of a campaign from the log.
 
-    A period that a crash cut off ends with its last event.
+    A killed controller logged no end: a period that a crash cut off ends with its last event.
 
     If a controller recorded its running time, that counts: between two readings of the machine's clock somebody may
     have set it, or the machine slept.
@@ -55,7 +60,7 @@ def read_running_time(session: Session, campaign_id: str) -> RunningTime:
     of_campaign = EventRecord.campaign_id == campaign_id
     marks = session.execute(
         select(EventRecord.id, EventRecord.kind, EventRecord.at, EventRecord.payload)
-        .where(of_campaign, EventRecord.kind.in_(_STARTS + _ENDS))
+        .where(of_campaign, EventRecord.kind.in_((_START, *_ENDS)))
         .order_by(EventRecord.id + 0)  # an expression: SQLite then finds the few by kind, instead of reading the log
     ).all()
     spans: list[Span] = []
@@ -72,7 +77,7 @@ def read_running_time(session: Session, campaign_id: str) -> RunningTime:
         end(since[1], session.get_one(EventRecord, last).at)
 
     for mark in marks:
-        if mark.kind in _STARTS:
+        if mark.kind == _START:
             cut_off(mark.id)
             since = (mark.id, mark.at)
         elif since is not None:
@@ -87,13 +92,12 @@ class RunTimer:
 
     Args:
         before: seconds run by former controllers.
-        limit_hours: hours it may run in all; None for no limit.
+        limit_hours: hours it may run in all; None for no limit. It may change.
     """
 
     def __init__(self, before: float, limit_hours: float | None) -> None:
         self._before = before
         self.limit_hours = limit_hours
-        self._limit = None if limit_hours is None else limit_hours * 3600
         self._started = time.monotonic()
 
     @property
@@ -104,38 +108,18 @@ class RunTimer:
     @property
     def left(self) -> float:
         """Return the remaining seconds; infinite without a limit."""
-        return math.inf if self._limit is None else self._limit - self.seconds
-
-    def change_limit(self, hours: float | None) -> None:
-        """Change the limit."""
-        self.limit_hours = hours
-        self._limit = None if hours is None else hours * 3600
+        return math.inf if self.limit_hours is None else self.limit_hours * 3600 - self.seconds
 
     def expired(self) -> bool:
         """Return whether the time is up."""
-        return self._limit is not None and self.seconds >= self._limit
+        return self.left <= 0
 
     def log_time_limit(self, session: Session, campaign_id: str) -> str:
         """Log that the time is up; return the line for people."""
-        limit = Decimal(self._limit or 0) / 3600
+        limit = Decimal(self.limit_hours or 0)
         spent = Decimal(round(self.seconds)) / 3600
-        append_event(
-            session,
-            campaign_id,
-            LimitHit(
-                scope="campaign",
-                limit="hours",
-                ceiling=round(limit, 4),
-                committed=round(spent, 4),
-                asked=Decimal(0),
-            ),
+        hit = LimitHit(
+            scope="campaign", limit="hours", ceiling=round(limit, 4), committed=round(spent, 4), asked=Decimal(0)
         )
+        append_event(session, campaign_id, hit)
         return f"limit hours = {limit:.4g} reached"
-
-
-def read_seconds_run(session: Session, campaign_id: str) -> float:
-    """Return the seconds that earlier controllers ran a campaign, from the log.
-
-    A killed controller logged no end; its time counts until the last event before the next start.
-    """
-    return read_running_time(session, campaign_id).total * 60

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from aar.campaign.running_time import RunTimer, read_seconds_run
+from aar.campaign.running_time import RunTimer, read_running_time
 from aar.events import CampaignPaused, CampaignStarted, DiversityMeasured, Event
 from aar.store.column_types import now
 from aar.store.database import Database
@@ -26,7 +26,7 @@ def _log(database: Database, happened: list[tuple[float, Event]]) -> float:
             session.add(EventRecord(campaign_id=CAMPAIGN, kind=event.kind, at=at, payload=payload))
             session.flush()
     with database.reading() as session:
-        return read_seconds_run(session, CAMPAIGN)
+        return read_running_time(session, CAMPAIGN).seconds
 
 
 def test_pauses_do_not_count(database: Database) -> None:

@@ -22,7 +22,7 @@ from aar.campaign.controller.service_restarts import MAX_FAILING_SECONDS, FaultB
 from aar.campaign.controller_lock import Heartbeat
 from aar.campaign.lifecycle import CampaignEnding, StopSignal, ending_of_outcomes
 from aar.campaign.preflight import CampaignPlan
-from aar.campaign.running_time import RunTimer, read_seconds_run
+from aar.campaign.running_time import RunTimer, read_running_time
 from aar.concurrency import best_effort, log_failure
 from aar.errors import AarError, GatewayError, LimitReached, ModelUnavailable, find_disk_full
 from aar.forum.mirror import ForumMirror
@@ -202,7 +202,7 @@ class Controller:
 
                     early_requests.add_done_callback(end_early)
                     try:
-                        timer, runtime = await self._open_runtime(stack)
+                        runtime = await self._open_runtime(stack)
                     finally:
                         early_requests.remove_done_callback(end_early)
             except TimeoutError:
@@ -211,7 +211,7 @@ class Controller:
                 return
             finally:
                 await _cancel_tasks([early_requests, logging_faults])
-            await self._work(runtime, timer)
+            await self._work(runtime)
 
     async def _log_early_faults(self) -> None:
         """Log outages during preparation until cancelled."""
@@ -220,7 +220,7 @@ class Controller:
             if self._faults:
                 await log_faults(self._plan.database, self._campaign_id, self._faults)
 
-    async def _open_runtime(self, stack: AsyncExitStack) -> tuple[RunTimer, CampaignRuntime]:
+    async def _open_runtime(self, stack: AsyncExitStack) -> CampaignRuntime:
         db, plan = self._plan.database, self._plan
         await best_effort(
             remove_orphan_sandboxes(plan.backend, db, self._campaign_id, plan.incidents),
@@ -228,27 +228,27 @@ class Controller:
             seconds=_SWEEP_SECONDS,
         )
         secret = await db.read(lambda session: session.get_one(Campaign, self._campaign_id).secret)
-        before = await db.read(lambda session: read_seconds_run(session, self._campaign_id))
+        before = await db.read(lambda session: read_running_time(session, self._campaign_id).seconds)
         timer = RunTimer(before, plan.spec.limits.hours)
         # A service that answered before has an outage; one that never did may have a wrong address.
         patient = await self._ever_answered()
         runtime = open_runtime(plan, self._campaign_id, secret, self.stop, timer, self._faults, patient=patient)
-        return timer, await stack.enter_async_context(runtime)
+        return await stack.enter_async_context(runtime)
 
-    async def _work(self, runtime: CampaignRuntime, timer: RunTimer) -> None:
+    async def _work(self, runtime: CampaignRuntime) -> None:
         """Run the team with its services; ``service_restarts`` defines the effect of each failure."""
         db, plan, faults = self._plan.database, self._plan, self._faults
-        pool = ResearcherPool(runtime, timer)
+        pool = ResearcherPool(runtime)
         control_loop = ControlLoop(
             db,
             self._campaign_id,
-            timer,
+            runtime.timer,
             self.stop,
             plan.incidents,
             faults,
             runtime.limit_monitor,
             pool.apply_request,
-            resting=runtime.resting,
+            runtime.resting,
         )
         async with asyncio.TaskGroup() as group:
             services = [
@@ -259,7 +259,7 @@ class Controller:
                     control_loop.run(),
                 )
             ]
-            await self._run_team(runtime, pool, timer)
+            await self._run_team(runtime, pool)
             await _cancel_tasks(services)
         await control_loop.send_heartbeat()
 
@@ -276,11 +276,11 @@ class Controller:
             on_failure = partial(faults.add_fault, name, then="left for the next start")
             await best_effort(last(), on_failure, seconds=_SWEEP_SECONDS)
 
-    async def _run_team(self, runtime: CampaignRuntime, pool: ResearcherPool, timer: RunTimer) -> None:
+    async def _run_team(self, runtime: CampaignRuntime, pool: ResearcherPool) -> None:
         outcomes = await pool.run()
         ending = self.stop.ending or ending_of_outcomes(outcomes)
         outage = runtime.gateways.current_outage
-        if ending.state == "finished" and timer.expired() and outage is not None:
+        if ending.state == "finished" and runtime.timer.expired() and outage is not None:
             ending = self.stop.ending = await self._time_limit_ending(ending, outage)
         await self._unless_pausing("scoring of submissions", runtime.scorer.drain)
         if ending.state == "finished":

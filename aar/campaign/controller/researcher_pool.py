@@ -17,7 +17,6 @@ from aar.campaign.controller.service_restarts import MAX_FAILING_SECONDS, FaultB
 from aar.campaign.controller.supervisor import ResearcherSignal, ResearcherSupervisor
 from aar.campaign.controller_lock import ControlRequest
 from aar.campaign.lifecycle import StopSignal
-from aar.campaign.running_time import RunTimer
 from aar.campaign.spec import override_stored_spec
 from aar.campaign.steering import NO_COMMAND, DesiredState, read_desired_states
 from aar.campaign.views import ResearcherView, list_researchers
@@ -36,14 +35,12 @@ class ResearcherPool:
     """Runs the team, and applies changes.
 
     Args:
-        runtime: of the campaign.
-        timer: its time limit, which may change.
+        runtime: of the campaign; its limits may change.
     """
 
-    def __init__(self, runtime: CampaignRuntime, timer: RunTimer) -> None:
+    def __init__(self, runtime: CampaignRuntime) -> None:
         self._runtime = runtime
         self._db = runtime.plan.database
-        self._timer = timer
         self._team = TeamReconciler(self._roster, self._begin, self._settle, runtime.stop, runtime.faults)
         runtime.gateways.on_recovery(self._team.service_recovered)
 
@@ -73,7 +70,7 @@ class ResearcherPool:
         spec = await self._db.read(lambda session: session.get_one(Campaign, campaign_id).spec)
         limits = override_stored_spec(spec, {}).limits
         await self._runtime.ledger.change_limits(limits)
-        self._timer.change_limit(limits.hours)
+        self._runtime.timer.limit_hours = limits.hours
 
     async def _roster(self) -> list[TeamMember]:
         def read(session: Session) -> list[TeamMember]:

@@ -216,6 +216,7 @@ class CampaignRuntime:
     mirror: ForumMirror
     leases: Leases
     stop: StopSignal
+    timer: RunTimer
     limit_monitor: LimitMonitor
     faults: FaultBuffer
     outages: BackendOutageMonitor
@@ -307,6 +308,7 @@ async def open_runtime(
             mirror,
             leases,
             stop,
+            timer,
             limit_monitor,
             faults,
             outages,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from aar.budget.totals import Totals
-from aar.campaign.running_time import read_seconds_run
+from aar.campaign.running_time import read_running_time
 from aar.campaign.views import list_campaigns
 from aar.cli.campaign.dashboard import render_dashboard
 from aar.cli.context import LATEST, CampaignId, open_context
@@ -53,7 +53,7 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
         view = workplace.campaign(campaign)
         with workplace.database.reading() as session:
             overview = read_overview(session, view.id)
-            seconds = read_seconds_run(session, view.id)
+            seconds = read_running_time(session, view.id).seconds
     if json:
         print_json({**_overview_json(overview), "seconds_run": round(seconds, 3)})
         return

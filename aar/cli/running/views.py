@@ -15,7 +15,7 @@ from rich.live import Live
 from sqlalchemy.orm import Session
 
 from aar.campaign.controller.controller import RunningCampaign
-from aar.campaign.running_time import read_seconds_run
+from aar.campaign.running_time import read_running_time
 from aar.cli.campaign.dashboard import render_dashboard
 from aar.cli.campaign.events import event_line
 from aar.cli.output.printing import make_console
@@ -34,7 +34,7 @@ async def live_view(running: RunningCampaign) -> None:
     """Draw the dashboard until cancelled, and once more with the final state."""
     db, campaign_id = running.database, running.campaign_id
     began = time.monotonic()
-    before = await db.read(lambda session: read_seconds_run(session, campaign_id))
+    before = await db.read(lambda session: read_running_time(session, campaign_id).seconds)
     out = make_console()
 
     def draw(overview: CampaignOverview, hint: str) -> None:
