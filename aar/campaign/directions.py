@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,26 +98,27 @@ def assign_directions(spec: CampaignSpec, available: Sequence[Direction]) -> lis
             assigned = list(available[:count])
         case "same":
             key = spec.directions.names[0] if spec.directions.names else available[0].key
-            assigned = [_find(by_key, key)] * count
+            assigned = [find_direction(by_key, key)] * count
         case "named":
             if len(spec.directions.names) != count:
                 raise SeedFileError(
                     f"directions.names lists {len(spec.directions.names)} keys for {count} researchers",
                     "List exactly one key for each researcher",
                 )
-            assigned = [_find(by_key, key) for key in spec.directions.names]
+            assigned = [find_direction(by_key, key) for key in spec.directions.names]
     for index, override in spec.researchers.overrides.items():
         if override.direction is not None:
-            assigned[index - 1] = _find(by_key, override.direction)
+            assigned[index - 1] = find_direction(by_key, override.direction)
     return assigned
 
 
-def _find(by_key: dict[str, Direction], key: str) -> Direction:
+def find_direction(by_key: Mapping[str, Direction], key: str) -> Direction:
+    """Return the direction of a key. Raises SeedFileError, which names the nearest key."""
     if key in by_key:
         return by_key[key]
     near = difflib.get_close_matches(key, by_key, n=1)
     raise SeedFileError(
-        f"unknown direction {key}", f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(by_key)}"
+        f"unknown direction {key[:64]}", f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(by_key)}"
     )
 
 

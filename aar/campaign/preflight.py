@@ -53,11 +53,6 @@ class ModelAssignment:
         return tuple(dict.fromkeys([*self.models, *filter(None, (self.fallback, self.reviewer))]))
 
     @property
-    def uses_offline_model(self) -> bool:
-        """Return whether any model needs the offline model server."""
-        return OFFLINE_MODEL in self.models
-
-    @property
     def uses_paid_service(self) -> bool:
         """Return whether any model is at a service that may cost money."""
         return any(model != OFFLINE_MODEL for model in self.all_models)

@@ -17,12 +17,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from aar.campaign.controller_lock import CampaignCommand, apply_without_controller, is_controller_alive, load_campaign
-from aar.campaign.directions import Direction, assign_directions, load_directions
+from aar.campaign.directions import Direction, assign_directions, find_direction, load_directions
 from aar.campaign.external_researchers import ENDED_STATES, revoke_token
 from aar.campaign.preflight import make_price_book
 from aar.campaign.spec import AUTO, CampaignSpec, override_stored_spec
 from aar.campaign.views import ResearcherView, get_researcher, list_researchers
-from aar.errors import Conflict, SeedFileError, UsageError
+from aar.errors import Conflict, UsageError
 from aar.events import ControlRequested
 from aar.problems.registry import find_problem
 from aar.store.event_log import append_event
@@ -368,12 +368,7 @@ def _assign_directions(
     team: list[ResearcherView], available: list[Direction], key: str | None, count: int
 ) -> list[Direction]:
     if key is not None:
-        named = next((each for each in available if each.key == key), None)
-        if named is None:
-            raise SeedFileError(
-                f"unknown direction {key[:64]}", f"Use one of: {', '.join(each.key for each in available)}"
-            )
-        return [named] * count
+        return [find_direction({each.key: each for each in available}, key)] * count
     uses = Counter(view.direction_key for view in team)
     assigned = []
     for _ in range(count):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -61,11 +61,9 @@ class CampaignView:
         Args:
             clock: formats a point in time.
         """
-        return (
-            controller_lost_text(self.id, self.state, self.heartbeat_at, clock)
-            if self.controller == "lost"
-            else self.state
-        )
+        if self.controller != "lost":
+            return self.state
+        return controller_lost_text(self.id, self.state, self.heartbeat_at, clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,35 +178,13 @@ def controller_lost_text(
 
 
 def _campaign_view(campaign: Campaign) -> CampaignView:
-    return CampaignView(
-        id=campaign.id,
-        name=campaign.name,
-        problem=campaign.problem,
-        state=campaign.state,
-        cause=campaign.cause,
-        address=campaign.address,
-        sandbox=campaign.sandbox,
-        spec=without_database_address(campaign.spec),
-        created_at=campaign.created_at,
-        started_at=campaign.started_at,
-        finished_at=campaign.finished_at,
-        heartbeat_at=campaign.heartbeat_at,
-        controller=controller_state(campaign),
-    )
+    derived = {"spec": without_database_address(campaign.spec), "controller": controller_state(campaign)}
+    return CampaignView(**_columns(CampaignView, campaign) | derived)
 
 
 def _researcher_view(researcher: Researcher) -> ResearcherView:
-    return ResearcherView(
-        id=researcher.id,
-        campaign_id=researcher.campaign_id,
-        index=researcher.index,
-        name=researcher.name,
-        direction_key=researcher.direction_key,
-        direction=researcher.direction,
-        family=researcher.family,
-        model=researcher.model,
-        state=researcher.state,
-        cause=researcher.cause,
-        doing=researcher.doing,
-        active_seconds=researcher.active_seconds,
-    )
+    return ResearcherView(**_columns(ResearcherView, researcher))
+
+
+def _columns(view: type[CampaignView | ResearcherView], row: Campaign | Researcher) -> dict[str, Any]:
+    return {field.name: getattr(row, field.name, None) for field in fields(view)}
