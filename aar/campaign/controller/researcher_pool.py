@@ -14,17 +14,15 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.controller.runtime import CampaignRuntime
 from aar.campaign.controller.service_restarts import MAX_FAILING_SECONDS, FaultBuffer, retry_write
-from aar.campaign.controller.supervisor import ResearcherSignal, ResearcherSupervisor
+from aar.campaign.controller.supervisor import ResearcherSignal, ResearcherSupervisor, set_researcher_state
 from aar.campaign.controller_lock import ControlRequest
 from aar.campaign.lifecycle import StopSignal
 from aar.campaign.spec import override_stored_spec
 from aar.campaign.steering import NO_COMMAND, DesiredState, read_desired_states
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.errors import Conflict
-from aar.events import ResearcherStateChanged
 from aar.researcher.context import ResearcherOutcome
-from aar.store.event_log import append_event
-from aar.store.models import Campaign, Researcher
+from aar.store.models import Campaign
 
 _TOO_LATE = "the team ended before it could start"
 GRACE_SECONDS = 20.0
@@ -86,21 +84,15 @@ class ResearcherPool:
     async def _settle(self, member: TeamMember) -> None:
         state = "finished" if member.desired.is_ended else "paused"
 
-        def write(session: Session) -> None:
-            _stop_researcher(session, session.get_one(Researcher, member.view.id), state, member.desired.cause)
-
         if (member.view.state, member.view.cause) != (state, member.desired.cause):
-            await self._db.write(write)
+            await self._db.write(
+                lambda session: set_researcher_state(session, member.view.id, state, member.desired.cause)
+            )
 
     def _reject_late(self, session: Session) -> None:
         for view in list_researchers(session, self._runtime.campaign_id):
             if view.state == "created":
-                _stop_researcher(session, session.get_one(Researcher, view.id), "finished", _TOO_LATE)
-
-
-def _stop_researcher(session: Session, researcher: Researcher, state: str, cause: str) -> None:
-    append_event(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher.id)
-    researcher.state, researcher.cause, researcher.doing = state, cause, ""
+                set_researcher_state(session, view.id, "finished", _TOO_LATE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ class ResearcherSupervisor:
 
         Wait while descriptors, memory or the database give out for a while.
         """
-        patience = RestartBackoff()
+        backoff = RestartBackoff()
         while True:
             started = time.monotonic()
             try:
@@ -118,17 +118,21 @@ class ResearcherSupervisor:
                 if not is_transient(error):
                     raise
                 if time.monotonic() - started >= HEALTHY_SECONDS:
-                    patience.reset()
-                pause = patience.next_delay(error, foreseen=True)
+                    backoff.reset()
+                pause = backoff.next_delay(error, foreseen=True)
                 if pause is None:  # it continues once an operator makes room, so it has not failed
                     return ResearcherOutcome("limit", str(find_disk_full(error) or error))
                 self._runtime.faults.add_fault(self._view.name, error, f"started again in {pause:g} s")
                 await self._release_resources()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._signal.event.wait()
+            await self._wait(pause)
             if self._signal.event.is_set():
                 return ResearcherOutcome("paused", "pause asked for")
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, unless the researcher is to end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._signal.event.wait()
 
     async def _with_sandbox(self) -> ResearcherOutcome:
         """Run the researcher on the cores and GPUs leased to it.
@@ -185,9 +189,7 @@ class ResearcherSupervisor:
                     log.exception("could not answer the calls under way", researcher=self._view.id)
                 if restart < _RESTARTS:
                     await self._write("running", f"loop died ({cause}); restart {restart + 1} of {_RESTARTS}")
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_RESTART_SECONDS * 2**restart):
-                            await self._signal.event.wait()
+                    await self._wait(_RESTART_SECONDS * 2**restart)
         return ResearcherOutcome("failed", f"the loop died {_RESTARTS + 1} times: {cause}")
 
     def _context(self, provider: SandboxProvider) -> ResearcherContext:
@@ -244,8 +246,8 @@ class ResearcherSupervisor:
     async def _begin(self) -> None:
         view, db = self._view, self._runtime.plan.database
         if view.state == "created" and not self._started:
-            started = ResearcherStarted(direction=view.direction_key, model=view.model)
-            await db.write(lambda session: append_event(session, view.campaign_id, started, view.id))
+            event = ResearcherStarted(direction=view.direction_key, model=view.model)
+            await db.write(lambda session: append_event(session, view.campaign_id, event, view.id))
         self._started = True
         await self._write("running", "")
 
@@ -269,16 +271,20 @@ class ResearcherSupervisor:
             await self._write(_STATE_AFTER[outcome.reason], outcome.detail)
 
     async def _write(self, state: str, cause: str) -> None:
-        view = self._view
+        async def write() -> None:
+            await self._runtime.plan.database.write(
+                lambda session: set_researcher_state(session, self._view.id, state, cause)
+            )
 
-        def write(session: Session) -> None:
-            researcher = session.get_one(Researcher, view.id)
-            if cause:
-                append_event(session, view.campaign_id, ResearcherStateChanged(state=state, cause=cause), view.id)
-            researcher.state, researcher.cause, researcher.doing = state, cause, ""
+        await retry_write(self._view.name, write, self._runtime.faults, seconds=MAX_FAILING_SECONDS)
 
-        database = self._runtime.plan.database
-        await retry_write(view.name, lambda: database.write(write), self._runtime.faults, seconds=MAX_FAILING_SECONDS)
+
+def set_researcher_state(session: Session, researcher_id: str, state: str, cause: str) -> None:
+    """Change a researcher's state, and log it if there is a cause."""
+    researcher = session.get_one(Researcher, researcher_id)
+    if cause:
+        append_event(session, researcher.campaign_id, ResearcherStateChanged(state=state, cause=cause), researcher_id)
+    researcher.state, researcher.cause, researcher.doing = state, cause, ""
 
 
 class SandboxProvider:
