@@ -19,6 +19,8 @@ from aar.errors import SetupError
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.testing.servers import throwaway_postgres
 
+from .example_copies import ExampleCopies
+
 QUICK_SPEC = """\
 problem: toy
 researchers: {count: 1, model: offline-search}
@@ -90,6 +92,12 @@ def quick_spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("spec") / "quick.yaml"
     path.write_text(QUICK_SPEC)
     return path
+
+
+@pytest.fixture(scope="session")
+def example_copies(tmp_path_factory: pytest.TempPathFactory) -> ExampleCopies:
+    """Homes with the example campaign, one for each test."""
+    return ExampleCopies(lambda: tmp_path_factory.mktemp("example"))
 
 
 @pytest.fixture(scope="session")

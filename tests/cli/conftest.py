@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
@@ -17,10 +16,10 @@ from typer.testing import CliRunner, Result
 
 from aar.cli.app import app
 from aar.settings import Settings, get_settings
-from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.example_campaign import write_example_campaign
+
+from ..example_copies import ExampleCopies
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +68,10 @@ class Terminal:
 
 
 @pytest.fixture(scope="session")
-def written_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written_home(example_copies: ExampleCopies, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the example campaign ``k3v9qd``; tests that write take a copy."""
     home = tmp_path_factory.mktemp("home")
-    (home / "methods").mkdir()
-    database = open_database(Settings(home=home).database_url)
-    try:
-        snapshots = SnapshotStore(Settings(home=home).campaign_dir("k3v9qd") / "snapshots")
-        asyncio.run(write_example_campaign(database, snapshots, home / "methods"))
-    finally:
-        database.close()
+    example_copies.copy(home)
     return home
 
 

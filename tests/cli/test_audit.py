@@ -9,25 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from aar.settings import Settings
-from aar.snapshots.store import SnapshotStore
-from aar.store import open_database
-from aar.testing.example_audits import PEOPLE_ONLY, add_example_audits
+from aar.testing.example_audits import PEOPLE_ONLY
 
+from ..example_copies import ExampleCopies
 from .conftest import Terminal, _terminal
 
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @pytest.fixture(scope="module")
-def checked_home(written_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("checked") / "home"
-    shutil.copytree(written_home, home)
-    database = open_database(Settings(home=home).database_url)
-    add_example_audits(
-        database, SnapshotStore(Settings(home=home).campaign_dir("k3v9qd") / "snapshots"), home / "methods"
-    )
-    database.close()
+def checked_home(example_copies: ExampleCopies, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("checked")
+    example_copies.copy(home, audits=True)
     return home
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,24 +14,23 @@ from aar.report.html_report import render_report
 from aar.report.report_data import ReportData, build_report
 from aar.scoring.results.ranking_statistics import shrink_scores
 from aar.snapshots.store import SnapshotStore
-from aar.store import open_database
-from aar.testing.example_audits import PEOPLE_ONLY, add_example_audits
-from aar.testing.example_campaign import PART, SECRET, write_example_campaign
+from aar.store.database import Database
+from aar.testing.example_audits import PEOPLE_ONLY
+from aar.testing.example_campaign import PART, SECRET
+
+from ..example_copies import ExampleCopies
 
 PGR = Metric("PGR", True, 1.0, 0.23, "people")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReportData]:
+def data(example_copies: ExampleCopies, tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     home: Path = tmp_path_factory.mktemp("home")
-    (home / "methods").mkdir()
-    snapshots = SnapshotStore(home / "snapshots")
-    db = open_database(f"sqlite:///{home / 'aar.db'}")
+    example_copies.copy(home, audits=True)
+    db = Database(f"sqlite:///{home / 'aar.db'}")
     try:
-        asyncio.run(write_example_campaign(db, snapshots, home / "methods"))
-        add_example_audits(db, snapshots, home / "methods")
         with db.reading() as session:
-            yield build_report(session, snapshots, "k3v9qd")
+            return build_report(session, SnapshotStore(home / "campaigns" / "k3v9qd" / "snapshots"), "k3v9qd")
     finally:
         db.close()
 

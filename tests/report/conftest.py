@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from aar.snapshots.store import SnapshotStore
-from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.example_campaign import ExampleCampaign, write_example_campaign
+from aar.testing.example_campaign import ExampleCampaign
+
+from ..example_copies import ExampleCopies
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,19 @@ class Archive:
     example: ExampleCampaign
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
-    home = tmp_path_factory.mktemp("home")
-    methods = home / "methods"
-    methods.mkdir()
-    snapshots = SnapshotStore(home / "snapshots")
-    db = open_database(f"sqlite:///{home / 'aar.db'}")
+@contextmanager
+def open_archive(example_copies: ExampleCopies, home: Path) -> Iterator[Archive]:
+    """A copy of the example campaign in a folder."""
+    example = example_copies.copy(home)
+    db = Database(f"sqlite:///{home / 'aar.db'}")
     try:
-        example = asyncio.run(write_example_campaign(db, snapshots, methods))
-        yield Archive(db, snapshots, example)
+        yield Archive(db, SnapshotStore(home / "campaigns" / "k3v9qd" / "snapshots"), example)
     finally:
         db.close()
+
+
+@pytest.fixture
+def archive(example_copies: ExampleCopies, tmp_path: Path) -> Iterator[Archive]:
+    """A campaign of the test's own."""
+    with open_archive(example_copies, tmp_path / "archive") as made:
+        yield made

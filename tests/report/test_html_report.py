@@ -15,6 +15,9 @@ from aar.redteam.campaign_rows import add_campaign
 from aar.report.html_report import write_report
 from aar.testing.example_campaign import PART, SECRET
 
+from ..example_copies import ExampleCopies
+from .conftest import open_archive
+
 
 class Elements(HTMLParser):
     """Collects elements; void and self-closing ones too."""
@@ -38,9 +41,10 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(archive: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+def html(example_copies: ExampleCopies, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("out") / "deep" / "report.html"
-    assert write_report(archive.db, "k3v9qd", path, snapshots=archive.snapshots) == path
+    with open_archive(example_copies, tmp_path_factory.mktemp("archive")) as archive:
+        assert write_report(archive.db, "k3v9qd", path, snapshots=archive.snapshots) == path
     assert [each.name for each in path.parent.iterdir()] == ["report.html"]
     return path.read_text(encoding="utf-8")
 

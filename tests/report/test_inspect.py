@@ -24,7 +24,7 @@ CAMPAIGN, RESEARCHER = "k3v9qd", "k3v9qd-r3"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lived(archive: Any) -> Any:
     """The example campaign, its third researcher with a harder life: news, a plot, an error, a reset, a failed call."""
     call = {"type": "tool_use", "id": "t-2", "name": "submit_method", "input": {"path": "/workspace/m"}}

@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -17,13 +17,12 @@ import pytest
 from fastapi import FastAPI
 
 from aar.auth.tokens import operator_token, viewer_token
-from aar.snapshots.store import SnapshotStore
-from aar.store import open_database
 from aar.store.database import Database
-from aar.testing.example_campaign import ExampleCampaign, write_example_campaign
+from aar.testing.example_campaign import ExampleCampaign
 from aar.web.app import create_app
 from aar.web.server import bind_listener, page_address, serve_app
 
+from ..example_copies import ExampleCopies
 from .person import Person
 
 BASE = "http://127.0.0.1"
@@ -88,25 +87,22 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def write_site(home: Path) -> Site:
-    methods = home / "methods"
-    methods.mkdir()
-    db = open_database(f"sqlite:///{home / 'aar.db'}")
+@contextmanager
+def open_site(example_copies: ExampleCopies, home: Path, *, audits: bool = False) -> Iterator[Site]:
+    """A copy of the example campaign in a home folder."""
+    example = example_copies.copy(home, audits=audits)
+    db = Database(f"sqlite:///{home / 'aar.db'}")
     try:
-        example = asyncio.run(
-            write_example_campaign(db, SnapshotStore(home / "campaigns" / "k3v9qd" / "snapshots"), methods)
-        )
+        yield Site(home, db, example)
     finally:
         db.close()
-    return Site(home, open_database(f"sqlite:///{home / 'aar.db'}"), example)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """One campaign for a whole file; tests add to it, and none counts on what others added."""
-    made = write_site(tmp_path_factory.mktemp("home"))
-    yield made
-    made.db.close()
+@pytest.fixture
+def site(example_copies: ExampleCopies, tmp_path: Path) -> Iterator[Site]:
+    """A campaign of the test's own."""
+    with open_site(example_copies, tmp_path / "home") as made:
+        yield made
 
 
 @pytest.fixture
@@ -118,8 +114,15 @@ async def ana(site: Site) -> AsyncIterator[Person]:
         yield person
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def address(site: Site) -> Iterator[str]:
+    """Where the site is served."""
+    with serving_in_a_thread(site) as where:
+        yield where
+
+
+@contextmanager
+def serving_in_a_thread(site: Site) -> Iterator[str]:
     """The site served from a thread of its own: the browser's own interface blocks this one."""
     listener = bind_listener("127.0.0.1", 0)
     where = page_address(listener, "127.0.0.1")
@@ -134,9 +137,11 @@ def address(site: Site) -> Iterator[str]:
 
     thread = Thread(target=lambda: (loop.run_until_complete(live()), loop.close()))
     thread.start()
-    yield where
-    stop.set()
-    thread.join()
+    try:
+        yield where
+    finally:
+        stop.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -10,18 +10,20 @@ import pytest
 from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.testing.example_campaign import PART, SECRET
 
+from .conftest import Site
+
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
 
 
-async def get(site: Any, path: str, who: dict[str, str] | None = None, status: int = 200) -> Any:
+async def get(site: Site, path: str, who: dict[str, str] | None = None, status: int = 200) -> Any:
     async with site.client(who) as client:
         answer = await client.get(path)
     assert answer.status_code == status, answer.text
     return answer.json()
 
 
-async def test_a_campaign_tells_its_metric_its_best_and_what_its_researchers_are(site: Any) -> None:
+async def test_a_campaign_tells_its_metric_its_best_and_what_its_researchers_are(site: Site) -> None:
     found = await get(site, API)
     assert found["metric"]["name"] == "PGR"
     assert found["best"]["number"] == 14
@@ -29,20 +31,20 @@ async def test_a_campaign_tells_its_metric_its_best_and_what_its_researchers_are
     assert found["models"] == [OFFLINE_LABEL]
 
 
-async def test_the_spec_comes_without_its_seed(site: Any) -> None:
+async def test_the_spec_comes_without_its_seed(site: Site) -> None:
     spec = (await get(site, API))["spec"]
     assert spec["limits"]["submissions"] == 14
     assert "seed" not in spec
 
 
-async def test_a_campaign_is_found_by_its_beginning_and_as_the_latest(site: Any) -> None:
+async def test_a_campaign_is_found_by_its_beginning_and_as_the_latest(site: Site) -> None:
     assert (await get(site, "/api/v1/campaigns/k3v"))["id"] == "k3v9qd"
     assert (await get(site, "/api/v1/campaigns/latest"))["id"] == "k3v9qd"
     assert [each["id"] for each in (await get(site, "/api/v1/campaigns"))["items"]] == ["k3v9qd"]
 
 
 @pytest.mark.parametrize("path", ["submissions", "posts", "events"])
-async def test_cursors_walk_the_whole_list_once(site: Any, path: str) -> None:
+async def test_cursors_walk_the_whole_list_once(site: Site, path: str) -> None:
     whole = (await get(site, f"{API}/{path}?limit=200"))["items"]
     key = "number" if path == "submissions" else "id"
     cursor, walked, size = 0, [], len(whole) // 3 or 1
@@ -54,7 +56,7 @@ async def test_cursors_walk_the_whole_list_once(site: Any, path: str) -> None:
     assert len({each[key] for each in walked}) == len(walked)
 
 
-async def test_the_transcript_walks_backwards_from_the_newest(site: Any) -> None:
+async def test_the_transcript_walks_backwards_from_the_newest(site: Site) -> None:
     newest = await get(site, f"{API}/researchers/r2/transcript?limit=2", site.viewer)
     earlier = await get(site, f"{API}/researchers/r2/transcript?limit=2&before={newest['next_cursor']}", site.viewer)
     assert [each["who"] for each in earlier["items"] + newest["items"]] == ["controller", "researcher", "tool"]
@@ -62,7 +64,7 @@ async def test_the_transcript_walks_backwards_from_the_newest(site: Any) -> None
     assert newest["items"][0]["blocks"][2]["text"].startswith("python run.py")
 
 
-async def test_a_submission_comes_with_its_frozen_code(site: Any) -> None:
+async def test_a_submission_comes_with_its_frozen_code(site: Site) -> None:
     found = await get(site, f"{API}/submissions/14")
     files = {each["path"]: each for each in found["files"]}
     assert next(iter(files)) == "run.py"
@@ -71,7 +73,7 @@ async def test_a_submission_comes_with_its_frozen_code(site: Any) -> None:
     assert files["weights.bin"]["size_bytes"] == 256
 
 
-async def test_the_leaderboard_is_in_order_and_leaves_the_rejected_out(site: Any) -> None:
+async def test_the_leaderboard_is_in_order_and_leaves_the_rejected_out(site: Site) -> None:
     rows = (await get(site, f"{API}/leaderboard"))["items"]
     bands = [row["band"] for row in rows]
     assert bands == sorted(bands)
@@ -80,7 +82,7 @@ async def test_the_leaderboard_is_in_order_and_leaves_the_rejected_out(site: Any
     assert 8 not in [row["submission"]["number"] for row in rows]
 
 
-async def test_costs_stand_beside_the_public_figure(site: Any) -> None:
+async def test_costs_stand_beside_the_public_figure(site: Site) -> None:
     found = await get(site, f"{API}/costs")
     assert found["public_usd_per_agent_hour"] == "22"
     parts = sum(float(each["usd"]) for each in found["researchers"].values())
@@ -88,7 +90,7 @@ async def test_costs_stand_beside_the_public_figure(site: Any) -> None:
     assert found["campaign"]["tokens"]["output_tokens"] == 4 * 4200
 
 
-async def test_search_takes_any_text(site: Any) -> None:
+async def test_search_takes_any_text(site: Site) -> None:
     assert (await get(site, f"{API}/search?q=components"))["items"][0]["id"] == 1
     async with site.client() as client:
         for text in ('"', "NEAR(", "a OR", "\0", "(((", "*"):
@@ -99,7 +101,7 @@ async def test_search_takes_any_text(site: Any) -> None:
     "path",
     ["/api/v1/campaigns/zzz", f"{API}/posts/999", f"{API}/submissions/999", f"{API}/researchers/r9", "/api/v1/nothing"],
 )
-async def test_what_is_not_there_is_a_404_with_problem_details(site: Any, path: str) -> None:
+async def test_what_is_not_there_is_a_404_with_problem_details(site: Site, path: str) -> None:
     async with site.client() as client:
         answer = await client.get(path)
     assert answer.status_code == 404
@@ -109,12 +111,12 @@ async def test_what_is_not_there_is_a_404_with_problem_details(site: Any, path: 
     assert details["detail"]
 
 
-async def test_an_invalid_request_names_the_field(site: Any) -> None:
+async def test_an_invalid_request_names_the_field(site: Site) -> None:
     details = await get(site, f"{API}/posts?limit=0", status=422)
     assert details["errors"][0]["where"] == "query.limit"
 
 
-async def test_nothing_hidden_leaves_through_any_answer(site: Any) -> None:
+async def test_nothing_hidden_leaves_through_any_answer(site: Site) -> None:
     with site.db.engine.connect() as connection:
         hashes = [row[0] for row in connection.exec_driver_sql("SELECT token_hash FROM researcher")]
         seeds = [str(row[0]) for row in connection.exec_driver_sql("SELECT split_seed FROM scoring_run LIMIT 20")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -11,13 +10,15 @@ from aar.forum.views import MAX_BODY
 from aar.redteam.campaign_rows import add_campaign
 from aar.web.app import create_app
 
+from .conftest import Site
+
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
 POST = {"kind": "result", "title": "It works", "body": "It does."}
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer aar_wrong"}, {"Authorization": "Basic YTpi"}])
-async def test_writing_without_a_token_that_was_given_out_is_refused(site: Any, headers: dict[str, str]) -> None:
+async def test_writing_without_a_token_that_was_given_out_is_refused(site: Site, headers: dict[str, str]) -> None:
     async with site.client() as client:
         for path, sent in (("posts", POST), ("posts/1/comments", {"body": "x"}), ("controls", {"command": "stop"})):
             answer = await client.post(f"{API}/{path}", json=sent, headers=headers)
@@ -26,7 +27,7 @@ async def test_writing_without_a_token_that_was_given_out_is_refused(site: Any, 
             assert answer.json()["remedy"]
 
 
-async def test_a_researcher_writes_as_itself(site: Any) -> None:
+async def test_a_researcher_writes_as_itself(site: Site) -> None:
     async with site.client() as client:
         made = (await client.post(f"{API}/posts", json=POST, headers=site.researcher("r3"))).json()
         assert (made["author"], made["researcher_id"], made["by_human"]) == ("r3", "k3v9qd-r3", False)
@@ -37,7 +38,7 @@ async def test_a_researcher_writes_as_itself(site: Any) -> None:
     assert vote.json()["score"] == again.json()["score"] == 1
 
 
-async def test_a_researcher_writes_in_its_own_campaign_only(site: Any) -> None:
+async def test_a_researcher_writes_in_its_own_campaign_only(site: Site) -> None:
     with site.db.writing() as session:
         add_campaign(session, "other2", 1)
     async with site.client() as client:
@@ -46,13 +47,13 @@ async def test_a_researcher_writes_in_its_own_campaign_only(site: Any) -> None:
         assert (await client.get("/api/v1/campaigns/other2/posts")).json()["items"] == []
 
 
-async def test_a_researcher_does_not_steer(site: Any) -> None:
+async def test_a_researcher_does_not_steer(site: Site) -> None:
     async with site.client() as client:
         answer = await client.post(f"{API}/controls", json={"command": "pause"}, headers=site.researcher("r1"))
     assert answer.status_code == 403
 
 
-async def test_a_person_writes_under_a_name_that_no_researcher_can_have(site: Any) -> None:
+async def test_a_person_writes_under_a_name_that_no_researcher_can_have(site: Site) -> None:
     async with site.client() as client:
         made = (await client.post(f"{API}/posts", json={**POST, "author": "r1"}, headers=site.operator)).json()
         comment = await client.post(f"{API}/posts/{made['id']}/comments", json={"body": "Hm."}, headers=site.operator)
@@ -62,7 +63,7 @@ async def test_a_person_writes_under_a_name_that_no_researcher_can_have(site: An
     assert thread["comments"][0]["author"] == "human:operator"
 
 
-async def test_the_same_idempotency_key_writes_once(site: Any) -> None:
+async def test_the_same_idempotency_key_writes_once(site: Site) -> None:
     headers = {**site.researcher("r2"), "Idempotency-Key": "toolu_1"}
     async with site.client() as client:
         first = await client.post(f"{API}/posts", json=POST, headers=headers)
@@ -70,14 +71,14 @@ async def test_the_same_idempotency_key_writes_once(site: Any) -> None:
     assert first.json()["id"] == second.json()["id"]
 
 
-async def test_a_post_that_is_too_long_is_refused_with_the_limit(site: Any) -> None:
+async def test_a_post_that_is_too_long_is_refused_with_the_limit(site: Site) -> None:
     async with site.client() as client:
         answer = await client.post(f"{API}/posts", json={**POST, "body": "x" * (MAX_BODY + 1)}, headers=site.operator)
     assert answer.status_code == 400
     assert f"{MAX_BODY:,}" in answer.json()["detail"]
 
 
-async def test_the_operator_pauses_a_campaign_on_the_record(site: Any) -> None:
+async def test_the_operator_pauses_a_campaign_on_the_record(site: Site) -> None:
     with site.db.writing() as session:
         add_campaign(session, "pause2", 1)
     path = "/api/v1/campaigns/pause2"
@@ -97,7 +98,7 @@ async def test_the_operator_pauses_a_campaign_on_the_record(site: Any) -> None:
     }
 
 
-async def test_no_way_to_write_touches_a_score(site: Any) -> None:
+async def test_no_way_to_write_touches_a_score(site: Site) -> None:
     """Over the whole description: only posts, controls and people's decisions are written, and no field is a result."""
     described = create_app(site.db, home=site.home).openapi()
     writes = {
@@ -137,7 +138,7 @@ async def test_no_way_to_write_touches_a_score(site: Any) -> None:
             assert word not in fields
 
 
-async def test_no_other_method_writes(site: Any) -> None:
+async def test_no_other_method_writes(site: Site) -> None:
     async with site.client() as client:
         for path in (f"{API}/submissions/14", f"{API}/leaderboard", API, f"{API}/costs"):
             for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -148,7 +149,7 @@ async def test_no_other_method_writes(site: Any) -> None:
 
 
 @pytest.mark.parametrize("hours", ["NaN", "Infinity", "-Infinity", "1e999"])
-async def test_a_number_in_a_body_is_finite(site: Any, hours: str) -> None:
+async def test_a_number_in_a_body_is_finite(site: Site, hours: str) -> None:
     body = f'{{"topic": "probes", "hours": {hours}}}'
     headers = {**site.researcher("r1"), "Content-Type": "application/json"}
     async with site.client() as client:
@@ -160,7 +161,7 @@ async def test_a_number_in_a_body_is_finite(site: Any, hours: str) -> None:
 
 @pytest.mark.parametrize("name", ["usd", "hours", "researcher.usd"])
 @pytest.mark.parametrize("value", ["NaN", "Infinity", '"NaN"', '"inf"'])
-async def test_a_limit_is_finite(site: Any, name: str, value: str) -> None:
+async def test_a_limit_is_finite(site: Site, name: str, value: str) -> None:
     headers = {**site.operator, "Content-Type": "application/json"}
     async with site.client() as client:
         answer = await client.post(f"{API}/limits", content=f'{{"limits": {{"{name}": {value}}}}}', headers=headers)
@@ -169,7 +170,7 @@ async def test_a_limit_is_finite(site: Any, name: str, value: str) -> None:
     assert name.rpartition(".")[2] in answer.text
 
 
-async def test_campaigns_are_paged_where_they_are(site: Any) -> None:
+async def test_campaigns_are_paged_where_they_are(site: Site) -> None:
     with site.db.writing() as session:
         for number in range(3):
             add_campaign(session, f"more{number}", 1)

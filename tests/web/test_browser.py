@@ -11,11 +11,13 @@ from aar.forum.authors import Author
 from aar.forum.posts import create_post
 from aar.store.event_log import append_event
 
+from .conftest import Site
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = "/campaigns/k3v9qd"
 
 
-def post(site: Any, title: str) -> None:
+def post(site: Site, title: str) -> None:
     with site.db.writing() as session:
         create_post(session, "k3v9qd", Author("r2", "k3v9qd-r2"), kind="insight", title=title, body="b")
 
@@ -24,7 +26,7 @@ def is_refresh(request: Any) -> bool:
     return "hx-request" in request.headers
 
 
-def test_a_new_post_appears_by_itself(site: Any, address: str, browser: Any) -> None:
+def test_a_new_post_appears_by_itself(site: Site, address: str, browser: Any) -> None:
     page = browser.new_page()
     page.goto(f"{address}{CAMPAIGN}")
     page.wait_for_selector('.live[data-on="yes"]')
@@ -34,7 +36,7 @@ def test_a_new_post_appears_by_itself(site: Any, address: str, browser: Any) -> 
     page.close()
 
 
-def test_many_events_make_few_requests_and_quiet_ones_none(site: Any, address: str, browser: Any) -> None:
+def test_many_events_make_few_requests_and_quiet_ones_none(site: Site, address: str, browser: Any) -> None:
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.headers["aar-seen"]) if is_refresh(request) else None)
@@ -56,7 +58,7 @@ def test_many_events_make_few_requests_and_quiet_ones_none(site: Any, address: s
     page.close()
 
 
-def test_a_page_that_nobody_looks_at_lets_go_and_catches_up(site: Any, address: str, browser: Any) -> None:
+def test_a_page_that_nobody_looks_at_lets_go_and_catches_up(site: Site, address: str, browser: Any) -> None:
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -76,7 +78,7 @@ def test_a_page_that_nobody_looks_at_lets_go_and_catches_up(site: Any, address: 
     page.close()
 
 
-def test_figures_show_values_zoom_and_open_submissions(site: Any, address: str, browser: Any) -> None:
+def test_figures_show_values_zoom_and_open_submissions(site: Site, address: str, browser: Any) -> None:
     page = browser.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

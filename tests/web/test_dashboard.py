@@ -6,12 +6,13 @@ import csv
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from aar.redteam.campaign_rows import add_campaign
 from aar.store.models import Campaign
+
+from .conftest import Site
 
 pytestmark = pytest.mark.anyio
 CAMPAIGN = "/campaigns/k3v9qd"
@@ -38,8 +39,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
 TOKEN = "sk-ant-" + "a" * 30
 
 
-@pytest.fixture(scope="module", autouse=True)
-def desk(site: Any) -> Path:
+@pytest.fixture(autouse=True)
+def desk(site: Site) -> Path:
     """Two campaigns, and a researcher with something on its desk."""
     root: Path = site.home / "campaigns" / "k3v9qd" / "workspaces" / "r2"
     (root / "exp").mkdir(parents=True)
@@ -54,7 +55,7 @@ def desk(site: Any) -> Path:
     return root
 
 
-async def html_of(site: Any, path: str) -> str:
+async def html_of(site: Site, path: str) -> str:
     async with site.client(site.viewer) as client:
         answer = await client.get(path)
     assert answer.status_code == 200, answer.text
@@ -62,7 +63,7 @@ async def html_of(site: Any, path: str) -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_page_has_its_json(site: Any, path: str) -> None:
+async def test_every_page_has_its_json(site: Site, path: str) -> None:
     html = await html_of(site, path)
     footer = html[html.index("<footer>") :]
     twins = [each.replace("&amp;", "&") for each in re.findall(r'href="(/api/v1[^"]*)"', footer)]
@@ -75,7 +76,7 @@ async def test_every_page_has_its_json(site: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_figure_has_its_data(site: Any, path: str) -> None:
+async def test_every_figure_has_its_data(site: Site, path: str) -> None:
     html = await html_of(site, path)
     async with site.client(site.viewer) as client:
         for figure in re.findall(r"<figure.*?</figure>", html, re.DOTALL):
@@ -91,7 +92,7 @@ async def test_every_figure_has_its_data(site: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_first_load_is_under_200_kb(site: Any, path: str) -> None:
+async def test_a_first_load_is_under_200_kb(site: Site, path: str) -> None:
     html = await html_of(site, path)
     assets = set(re.findall(r'<(?:link|script|img)[^>]*(?:href|src)="(/[^"]+)"', html))
     assert any(each.endswith(".css") for each in assets)
@@ -102,7 +103,7 @@ async def test_a_first_load_is_under_200_kb(site: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_every_region_has_a_name_and_every_drawing_words(site: Any, path: str) -> None:
+async def test_every_region_has_a_name_and_every_drawing_words(site: Site, path: str) -> None:
     html = await html_of(site, path)
     assert html.count("<h1") == 1
     for tag in re.findall(r"<section[^>]*>|<svg[^>]*>|<img[^>]*>", html):
@@ -110,7 +111,7 @@ async def test_every_region_has_a_name_and_every_drawing_words(site: Any, path: 
     assert len(set(found := re.findall(r' id="([^"]+)"', html))) == len(found)
 
 
-async def test_the_campaign_is_seen_over_time_and_over_dollars(site: Any) -> None:
+async def test_the_campaign_is_seen_over_time_and_over_dollars(site: Site) -> None:
     hours, usd = await html_of(site, CAMPAIGN), await html_of(site, f"{CAMPAIGN}?over=usd")
     assert "minutes of running</text>" in hours
     assert "dollars billed</text>" not in hours
@@ -122,7 +123,7 @@ async def test_the_campaign_is_seen_over_time_and_over_dollars(site: Any) -> Non
         assert (await client.get(f"{CAMPAIGN}?over=moons")).status_code == 422
 
 
-async def test_a_desk_is_shown_inert_and_without_secrets(site: Any) -> None:
+async def test_a_desk_is_shown_inert_and_without_secrets(site: Site) -> None:
     html = await html_of(site, RESEARCHER)
     assert "<strong>Ten</strong>" in html
     assert "<script>alert" not in html
@@ -142,7 +143,7 @@ async def test_a_desk_is_shown_inert_and_without_secrets(site: Any) -> None:
         assert (await client.get(f"/api/v1{RESEARCHER}/files/image?path=exp/a.py")).status_code == 404
 
 
-async def test_no_researcher_looks_at_desks_or_splits(site: Any) -> None:
+async def test_no_researcher_looks_at_desks_or_splits(site: Site) -> None:
     async with site.client(site.viewer) as client:
         for path in (
             f"{RESEARCHER}/files",
@@ -155,7 +156,7 @@ async def test_no_researcher_looks_at_desks_or_splits(site: Any) -> None:
             assert (await client.get(f"/api/v1{path}", headers=site.operator)).status_code == 200
 
 
-async def test_a_submission_shows_what_it_changed_and_each_split(site: Any) -> None:
+async def test_a_submission_shows_what_it_changed_and_each_split(site: Site) -> None:
     html = await html_of(site, f"{CAMPAIGN}/submissions/14")
     assert "Changes against s12" in html
     assert html.count('class="seed"') == 2 * 6
@@ -167,7 +168,7 @@ async def test_a_submission_shows_what_it_changed_and_each_split(site: Any) -> N
     assert "Changes against" not in await html_of(site, f"{CAMPAIGN}/submissions/1")
 
 
-async def test_two_campaigns_are_compared_without_their_secrets(site: Any) -> None:
+async def test_two_campaigns_are_compared_without_their_secrets(site: Site) -> None:
     html = await html_of(site, COMPARED)
     assert "directions.deal" in html
     assert ">seed<" not in html
@@ -181,7 +182,7 @@ async def test_two_campaigns_are_compared_without_their_secrets(site: Any) -> No
     assert "seed" not in fields
 
 
-async def test_lineage_draws_who_built_on_whom(site: Any) -> None:
+async def test_lineage_draws_who_built_on_whom(site: Site) -> None:
     html = await html_of(site, f"{CAMPAIGN}/lineage")
     assert html.count('class="descent') == 2 * 9
     async with site.client(site.viewer) as client:

@@ -14,6 +14,8 @@ from PIL import Image
 from aar.forum.figures import MAX_FIGURE_BYTES
 from aar.redteam.campaign_rows import add_campaign
 
+from .conftest import Site
+
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
 PNG = {"Content-Type": "image/png"}
@@ -31,7 +33,7 @@ async def bring(client: Any, headers: dict[str, str], data: bytes) -> dict[str, 
     return dict(answer.json())
 
 
-async def test_a_figure_is_brought_shown_and_served_as_nothing_but_an_image(site: Any) -> None:
+async def test_a_figure_is_brought_shown_and_served_as_nothing_but_an_image(site: Site) -> None:
     data = image(1, "WEBP")
     async with site.client() as client:
         made = await bring(client, site.researcher("r1"), data)
@@ -82,7 +84,7 @@ async def test_a_figure_is_brought_shown_and_served_as_nothing_but_an_image(site
         (image() + bytes(MAX_FIGURE_BYTES), "at most 512 KiB"),
     ],
 )
-async def test_what_is_no_small_image_is_refused(site: Any, data: bytes, told: str) -> None:
+async def test_what_is_no_small_image_is_refused(site: Site, data: bytes, told: str) -> None:
     async with site.client() as client:
         answer = await client.post(f"{API}/figures", content=data, headers=site.researcher("r1") | PNG)
         after = await client.get(f"{API}/figures/{hashlib.sha256(data).hexdigest()}")
@@ -91,7 +93,7 @@ async def test_what_is_no_small_image_is_refused(site: Any, data: bytes, told: s
     assert answer.json()["remedy"]
 
 
-async def test_no_more_is_read_than_a_figure_may_have(site: Any) -> None:
+async def test_no_more_is_read_than_a_figure_may_have(site: Site) -> None:
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -106,7 +108,7 @@ async def test_no_more_is_read_than_a_figure_may_have(site: Any) -> None:
     assert "512 KiB" in answer.json()["detail"]
 
 
-async def test_only_those_who_may_post_bring_figures_and_to_their_own_campaign(site: Any) -> None:
+async def test_only_those_who_may_post_bring_figures_and_to_their_own_campaign(site: Site) -> None:
     with site.db.writing() as session:
         add_campaign(session, "other2", 1)
     data = image(7)
@@ -132,7 +134,7 @@ async def test_only_those_who_may_post_bring_figures_and_to_their_own_campaign(s
     assert elsewhere.status_code == borrowed.status_code == 404
 
 
-async def test_beyond_loopback_a_figure_needs_a_login_like_any_page(site: Any) -> None:
+async def test_beyond_loopback_a_figure_needs_a_login_like_any_page(site: Site) -> None:
     async with site.client(host="0.0.0.0") as client:
         made = await bring(client, site.operator, image(9))
         path = f"{API}/figures/{made['digest']}"
@@ -140,7 +142,7 @@ async def test_beyond_loopback_a_figure_needs_a_login_like_any_page(site: Any) -
         assert (await client.get(path, headers=site.operator)).status_code == 200
 
 
-async def test_a_thread_lists_what_it_shows(site: Any) -> None:
+async def test_a_thread_lists_what_it_shows(site: Site) -> None:
     async with site.client() as client:
         one = await bring(client, site.researcher("r1"), image(11))
         two = await bring(client, site.researcher("r2"), image(12))
@@ -152,7 +154,7 @@ async def test_a_thread_lists_what_it_shows(site: Any) -> None:
         assert (await client.get(where)).json()["figures"] == [one, two]
 
 
-async def test_forms_show_figures_and_give_the_words_back_where_there_is_none(site: Any) -> None:
+async def test_forms_show_figures_and_give_the_words_back_where_there_is_none(site: Site) -> None:
     async with site.client() as client:
         made = await bring(client, site.operator, image(21))
         await client.post(

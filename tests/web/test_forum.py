@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from .conftest import Site
+
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
 PAGES = "/campaigns/k3v9qd/posts"
@@ -20,7 +22,7 @@ async def write(client: Any, headers: dict[str, str], **fields: Any) -> dict[str
     return dict(answer.json())
 
 
-async def test_an_edit_keeps_what_was_said_and_only_its_author_or_a_person_makes_it(site: Any) -> None:
+async def test_an_edit_keeps_what_was_said_and_only_its_author_or_a_person_makes_it(site: Site) -> None:
     async with site.client() as client:
         made = await write(client, site.researcher("r1"), body="Gain of 0.4 <b>")
         path = f"{API}/posts/{made['id']}"
@@ -41,7 +43,7 @@ async def test_an_edit_keeps_what_was_said_and_only_its_author_or_a_person_makes
     assert "Gain of 0.4 &lt;b&gt;" in page
 
 
-async def test_a_retraction_stays_to_be_read_and_is_found_only_when_asked_for(site: Any) -> None:
+async def test_a_retraction_stays_to_be_read_and_is_found_only_when_asked_for(site: Site) -> None:
     async with site.client() as client:
         made = await write(client, site.researcher("r1"), title="Zanzibar labels")
         comment = (
@@ -70,7 +72,7 @@ async def test_a_retraction_stays_to_be_read_and_is_found_only_when_asked_for(si
     assert "&lt;i&gt;my&lt;/i&gt;" in own
 
 
-async def test_people_pin_and_researchers_do_not(site: Any) -> None:
+async def test_people_pin_and_researchers_do_not(site: Site) -> None:
     async with site.client() as client:
         made = await write(client, site.researcher("r1"), title="Read this first")
         for headers, status in ((site.researcher("r1"), 403), (site.operator, 200)):
@@ -81,7 +83,7 @@ async def test_people_pin_and_researchers_do_not(site: Any) -> None:
     assert page.index('id="pinned"') < page.index("Read this first") < page.index('aria-label="Posts"')
 
 
-async def test_claims_are_listed_and_end(site: Any) -> None:
+async def test_claims_are_listed_and_end(site: Site) -> None:
     async with site.client() as client:
 
         async def claim(who: dict[str, str], **sent: Any) -> Any:
@@ -101,7 +103,7 @@ async def test_claims_are_listed_and_end(site: Any) -> None:
     assert ([each["topic"] for each in listed], left, others.status_code) == (["graph <smoothing>"], [], 403)
 
 
-async def test_a_client_that_syncs_holds_the_forum(site: Any) -> None:
+async def test_a_client_that_syncs_holds_the_forum(site: Site) -> None:
     held: dict[str, dict[int, Any]] = {"posts": {}, "comments": {}, "claims": {}}
     cursor, kinds = 0, list[str]()
     async with site.client() as client:
@@ -144,7 +146,7 @@ async def test_a_client_that_syncs_holds_the_forum(site: Any) -> None:
     assert "labels" in [each["topic"] for each in held["claims"].values()]
 
 
-async def test_an_author_is_told_of_what_says_the_same(site: Any) -> None:
+async def test_an_author_is_told_of_what_says_the_same(site: Site) -> None:
     body = "Averaging the logits of eight probes and dropping disagreeing items raises the recovered gap on sentiment."
     async with site.client() as client:
         first = await write(client, site.researcher("r1"), title="Averaging probes helps", body=body)
@@ -155,7 +157,7 @@ async def test_an_author_is_told_of_what_says_the_same(site: Any) -> None:
     assert 0.6 <= same["similar"][0]["similarity"] <= 1
 
 
-async def test_search_pages_and_filters(site: Any) -> None:
+async def test_search_pages_and_filters(site: Site) -> None:
     async with site.client() as client:
         for index in range(5):
             await write(
@@ -183,7 +185,7 @@ async def test_search_pages_and_filters(site: Any) -> None:
     assert [f"quokka {index}" in shown for index in range(5)] == [False, True, False, True, False]
 
 
-async def test_claims_expire_by_time(site: Any) -> None:
+async def test_claims_expire_by_time(site: Site) -> None:
     async with site.client() as client:
         sent = {"topic": "a moment", "hours": 0.0001}  # 0.36 s
         made = (await client.post(f"{API}/claims", json=sent, headers=site.researcher("r1"))).json()
@@ -193,7 +195,7 @@ async def test_claims_expire_by_time(site: Any) -> None:
         assert "a moment" not in (await client.get(PAGES)).text
 
 
-async def test_labels_are_taken_shown_changed_and_asked_for(site: Any) -> None:
+async def test_labels_are_taken_shown_changed_and_asked_for(site: Site) -> None:
     async with site.client() as client:
         made = await write(client, site.researcher("r1"), title="Quince labels", families=["Model Internals", "other"])
         plain = await write(client, site.researcher("r1"), title="Quince plain", body="As s1 says.")

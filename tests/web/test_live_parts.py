@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
-from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +16,7 @@ from aar.forum.posts import create_comment, create_post
 from aar.store.event_log import latest_event_id
 from aar.web.api import event_stream
 
-from .conftest import BASE
+from .conftest import BASE, Site
 
 pytestmark = pytest.mark.anyio
 CAMPAIGN = "/campaigns/k3v9qd"
@@ -45,7 +44,7 @@ HOSTILE = """<div hx-get="/logout" hx-trigger="load">a</div> <b data-hx-post="/c
 
 
 @asynccontextmanager
-async def browsers(site: Any, *names: str, role: str = "operator") -> AsyncIterator[list[httpx.AsyncClient]]:
+async def browsers(site: Site, *names: str, role: str = "operator") -> AsyncIterator[list[httpx.AsyncClient]]:
     """One server with a stream open, and the browsers of people who logged in."""
     app = site.app()
     token = viewer_token(site.home) if role == "viewer" else site.operator["Authorization"].removeprefix("Bearer ")
@@ -68,7 +67,7 @@ async def browsers(site: Any, *names: str, role: str = "operator") -> AsyncItera
             await client.aclose()
 
 
-async def refresh(site: Any, client: httpx.AsyncClient, path: str) -> str:
+async def refresh(site: Site, client: httpx.AsyncClient, path: str) -> str:
     """A page's live parts, as an open page asks for them."""
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
@@ -84,7 +83,7 @@ def token_in(html: str) -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_only_live_parts_come_anew(site: Any, path: str) -> None:
+async def test_only_live_parts_come_anew(site: Site, path: str) -> None:
     async with browsers(site, "ana") as (ana,):
         whole = (await ana.get(path)).text
         parts = await refresh(site, ana, path)
@@ -97,7 +96,7 @@ async def test_only_live_parts_come_anew(site: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_no_ones_token_or_name_reaches_another(site: Any, path: str) -> None:
+async def test_no_ones_token_or_name_reaches_another(site: Site, path: str) -> None:
     async with browsers(site, "ana-the-first", "ben-the-second") as (ana, ben):
         tokens = [token_in((await each.get(CAMPAIGN)).text) for each in (ana, ben)]
         assert tokens[0] != tokens[1]
@@ -107,7 +106,7 @@ async def test_no_ones_token_or_name_reaches_another(site: Any, path: str) -> No
         assert secret not in parts[0], path
 
 
-async def test_a_viewer_never_gets_what_was_rendered_for_an_operator(site: Any) -> None:
+async def test_a_viewer_never_gets_what_was_rendered_for_an_operator(site: Site) -> None:
     async with browsers(site, "ana") as (ana,):
         acting = await refresh(site, ana, f"{CAMPAIGN}/posts/1")
         token = viewer_token(site.home)
@@ -116,7 +115,7 @@ async def test_a_viewer_never_gets_what_was_rendered_for_an_operator(site: Any) 
     assert ("edit or retract" in acting, "edit or retract" in reading) == (True, False)
 
 
-async def test_taking_a_page_anew_leaves_the_note_for_the_next_page(site: Any) -> None:
+async def test_taking_a_page_anew_leaves_the_note_for_the_next_page(site: Site) -> None:
     async with browsers(site, "ana") as (ana,):
         csrf = token_in((await ana.get(CAMPAIGN)).text)
         sent = {"csrf": csrf, "command": "message", "words": "look at the residuals"}
@@ -141,7 +140,7 @@ class Attributes(HTMLParser):
         self.disabled += ("hx-disable", None) in attrs
 
 
-async def test_no_text_of_an_agent_carries_an_attribute_that_acts(site: Any) -> None:
+async def test_no_text_of_an_agent_carries_an_attribute_that_acts(site: Site) -> None:
     with site.db.writing() as session:
         author = Author("r1", "k3v9qd-r1")
         title = '" hx-get="/logout" hx-trigger="load'
@@ -163,7 +162,7 @@ async def test_no_text_of_an_agent_carries_an_attribute_that_acts(site: Any) -> 
     assert len(re.findall(r'class="(?:panel )?prose"', thread)) == Attributes(thread).disabled == 2
 
 
-async def test_the_stream_is_rows_and_says_which_change_the_page(site: Any) -> None:
+async def test_the_stream_is_rows_and_says_which_change_the_page(site: Site) -> None:
     with site.db.writing() as session:
         before = latest_event_id(session, "k3v9qd")
         create_post(session, "k3v9qd", Author("r2", "k3v9qd-r2"), kind="error", title="<li>\u2028x</li>", body="b")
@@ -184,7 +183,7 @@ async def test_the_stream_is_rows_and_says_which_change_the_page(site: Any) -> N
     assert "&lt;li&gt;" in frame[2]
 
 
-async def test_who_was_away_for_long_gets_the_newest_rows_and_one_refresh(site: Any) -> None:
+async def test_who_was_away_for_long_gets_the_newest_rows_and_one_refresh(site: Site) -> None:
     async with (
         site.served() as address,
         httpx.AsyncClient(base_url=address, timeout=30) as client,
@@ -205,7 +204,7 @@ async def test_who_was_away_for_long_gets_the_newest_rows_and_one_refresh(site: 
     assert kinds[0] == "loud"
 
 
-async def test_an_open_page_comes_anew_when_the_controller_died(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_open_page_comes_anew_when_the_controller_died(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.05)
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
@@ -227,7 +226,7 @@ async def _first(answer: httpx.Response, frames: int) -> AsyncIterator[str]:
             return
 
 
-async def test_pages_and_api_name_a_dead_controller(site: Any) -> None:
+async def test_pages_and_api_name_a_dead_controller(site: Site) -> None:
     async with browsers(site, "ana") as [client]:
         for path in (CAMPAIGN, "/campaigns"):
             assert "running, no controller" in (await client.get(path)).text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from aar.web.app_state import IdempotencyCache
 from aar.web.middleware import AuditLog
 from aar.web.rate_limit import RateLimit, RateLimits
 
-from .conftest import Site, write_site
+from .conftest import Site
 from .person import Person
 
 pytestmark = pytest.mark.anyio
@@ -28,20 +27,13 @@ TIGHT = RateLimits(
 )
 
 
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Site]:
-    made = write_site(tmp_path)
-    yield made
-    made.db.close()
-
-
-async def test_guesses_from_the_same_address_stop_nobody_who_is_known(fresh: Site) -> None:
-    with fresh.db.writing() as session:
+async def test_guesses_from_the_same_address_stop_nobody_who_is_known(site: Site) -> None:
+    with site.db.writing() as session:
         guest = {"Authorization": f"Bearer {invite_researcher(session, 'k3v9qd', 'alice')}"}
     post = {"kind": "result", "title": "t", "body": "b"}
-    async with fresh.client(rates=TIGHT) as client:
+    async with site.client(rates=TIGHT) as client:
         ana = Person(client)
-        await ana.log_in(operator_token(fresh.home))
+        await ana.log_in(operator_token(site.home))
         cookies = dict(client.cookies)
         client.cookies.clear()
         codes = [(await client.get("/campaigns", headers=GUESS)).status_code for _ in range(5)]
@@ -51,47 +43,47 @@ async def test_guesses_from_the_same_address_stop_nobody_who_is_known(fresh: Sit
         assert writes == [401, 401, 429, 429]
         tries = [(await client.post("/login", data={"token": "aar_guess"})).status_code for _ in range(4)]
         assert tries == [401, 401, 429, 429]
-        for headers in (fresh.researcher("r1"), guest):
+        for headers in (site.researcher("r1"), guest):
             assert (await client.get(f"{API}/leaderboard", headers=headers)).status_code == 200
             assert (await client.post(f"{API}/posts", json=post, headers=headers)).status_code == 201
-        for headers in (fresh.operator, fresh.viewer):
+        for headers in (site.operator, site.viewer):
             assert (await client.get(f"{API}/submissions/12/record", headers=headers)).status_code == 200
         said = {"command": "message", "argument": "x", "researcher": "r1"}
-        assert (await client.post(f"{API}/controls", json=said, headers=fresh.operator)).status_code == 202
+        assert (await client.post(f"{API}/controls", json=said, headers=site.operator)).status_code == 202
         client.cookies.update(cookies)
         assert (await client.get("/campaigns/k3v9qd/report")).status_code == 200
         client.cookies.clear()
-        await ana.log_in(operator_token(fresh.home))  # though the tries of this address are used up
+        await ana.log_in(operator_token(site.home))  # though the tries of this address are used up
 
 
-async def test_what_another_site_sends_uses_up_nothing(fresh: Site) -> None:
-    async with fresh.client(rates=TIGHT) as client:
+async def test_what_another_site_sends_uses_up_nothing(site: Site) -> None:
+    async with site.client(rates=TIGHT) as client:
         for _ in range(20):
             for path in ("/login", f"{API}/controls"):
                 answer = await client.post(path, headers={"Sec-Fetch-Site": "cross-site"})
                 assert answer.status_code == 403
         assert (await client.post("/login", data={"token": "aar_guess"})).status_code == 401
-        await Person(client).log_in(operator_token(fresh.home))
+        await Person(client).log_in(operator_token(site.home))
 
 
-async def test_each_token_and_login_has_a_bucket_of_its_own(fresh: Site) -> None:
+async def test_each_token_and_login_has_a_bucket_of_its_own(site: Site) -> None:
     post = {"kind": "result", "title": "t", "body": "b"}
-    async with fresh.client(rates=RateLimits(credential=RateLimit(2, 0.001))) as client:
-        for who in (fresh.researcher("r1"), fresh.researcher("r2"), fresh.operator):
+    async with site.client(rates=RateLimits(credential=RateLimit(2, 0.001))) as client:
+        for who in (site.researcher("r1"), site.researcher("r2"), site.operator):
             codes = [(await client.post(f"{API}/posts", json=post, headers=who)).status_code for _ in range(3)]
             assert codes == [201, 201, 429]
 
 
-async def test_a_flood_of_refusals_leaves_a_few_lines_and_no_accepted_one_is_pushed_out(fresh: Site) -> None:
-    async with fresh.client(rates=TIGHT) as client:
-        await Person(client).log_in(operator_token(fresh.home))
+async def test_a_flood_of_refusals_leaves_a_few_lines_and_no_accepted_one_is_pushed_out(site: Site) -> None:
+    async with site.client(rates=TIGHT) as client:
+        await Person(client).log_in(operator_token(site.home))
         client.cookies.clear()
         for _ in range(50):
             await client.post(f"{API}/controls", json={}, headers=GUESS)
         for _ in range(2):  # a known one's refusals have a bound of their own
-            await client.post(f"{API}/controls", json={}, headers=fresh.researcher("r1"))
-    accepted = (fresh.home / "audit.log").read_text().splitlines()
-    refused = [json.loads(line) for line in (fresh.home / "audit-refused.log").read_text().splitlines()]
+            await client.post(f"{API}/controls", json={}, headers=site.researcher("r1"))
+    accepted = (site.home / "audit.log").read_text().splitlines()
+    refused = [json.loads(line) for line in (site.home / "audit-refused.log").read_text().splitlines()]
     assert [json.loads(line)["who"] for line in accepted] == ["operator ana"]
     assert [line["who"] for line in refused] == ["", "", "", "researcher k3v9qd-r1", "researcher k3v9qd-r1"]
     assert sum(line.get("left_out", 0) for line in refused) == 47
@@ -108,9 +100,9 @@ async def test_each_file_of_the_audit_log_is_bounded_by_itself(tmp_path: Path, m
     assert (tmp_path / "audit-refused.log.1").stat().st_size < 2500
 
 
-async def test_a_login_that_was_ended_stays_ended_after_a_restart_and_on_other_servers(fresh: Site) -> None:
-    async with fresh.client() as client, fresh.client() as other:
-        await Person(client).log_in(operator_token(fresh.home))
+async def test_a_login_that_was_ended_stays_ended_after_a_restart_and_on_other_servers(site: Site) -> None:
+    async with site.client() as client, site.client() as other:
+        await Person(client).log_in(operator_token(site.home))
         cookie = dict(client.cookies)
         other.cookies.update(cookie)
         assert (await other.get("/campaigns/k3v9qd/report")).status_code == 200
@@ -118,7 +110,7 @@ async def test_a_login_that_was_ended_stays_ended_after_a_restart_and_on_other_s
         csrf = page.text.split('name="csrf" value="')[1].split('"')[0]
         assert (await client.post("/logout", data={"csrf": csrf})).status_code == 303
         assert (await other.get("/campaigns/k3v9qd/report")).status_code == 401
-    async with fresh.client() as restarted:
+    async with site.client() as restarted:
         restarted.cookies.update(cookie)
         assert (await restarted.get("/campaigns/k3v9qd/report")).status_code == 401
 
@@ -150,10 +142,10 @@ def test_a_damaged_file_of_ended_logins_locks_nobody_out(tmp_path: Path) -> None
     assert SessionStore({"operator": "a", "viewer": "b"}, home=tmp_path).find_login(cookie) is None
 
 
-async def test_a_printed_address_logs_its_person_in_once(fresh: Site) -> None:
+async def test_a_printed_address_logs_its_person_in_once(site: Site) -> None:
     links = LoginLinks()
     where = links.issue("operator", "ana")
-    async with fresh.client(login_links=links) as client:
+    async with site.client(login_links=links) as client:
         answer = await client.get(where)
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
         assert "HttpOnly" in answer.headers["set-cookie"]
@@ -167,15 +159,15 @@ async def test_a_printed_address_logs_its_person_in_once(fresh: Site) -> None:
         for wrong in ("/login/once", "/login/once?code=", "/login/once?code=aar_guess"):
             assert (await client.get(wrong)).status_code == 401
     code = where.partition("code=")[2]
-    for file in fresh.home.rglob("*"):
+    for file in site.home.rglob("*"):
         assert not file.is_file() or code.encode() not in file.read_bytes(), file
-    noted = [json.loads(line) for line in (fresh.home / "audit.log").read_text().splitlines()]
+    noted = [json.loads(line) for line in (site.home / "audit.log").read_text().splitlines()]
     assert [(line["path"], line["who"]) for line in noted] == [("/login/once", "operator ana")]
 
 
-async def test_beyond_loopback_such_an_address_works_as_well(fresh: Site) -> None:
+async def test_beyond_loopback_such_an_address_works_as_well(site: Site) -> None:
     links = LoginLinks()
-    async with fresh.client(login_links=links, host="0.0.0.0") as client:
+    async with site.client(login_links=links, host="0.0.0.0") as client:
         assert (await client.get(links.issue("viewer", "vi"))).status_code == 303
         assert "vi, viewer" in (await client.get("/campaigns")).text
 

@@ -6,12 +6,13 @@ import base64
 import html
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from aar.auth.tokens import operator_token
 from aar.web.listen_address import is_loopback
+
+from .conftest import Site
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8808", "127.0.0.1.evil.example", "[::2]", "", "10.0.0.1"]
 )
-async def test_a_foreign_host_name_is_turned_away_on_loopback(site: Any, host: str) -> None:
+async def test_a_foreign_host_name_is_turned_away_on_loopback(site: Site, host: str) -> None:
     async with site.client() as client:
         for path in ("/campaigns", "/api/v1/campaigns", "/static/pages.css"):
             answer = await client.get(path, headers={"Host": host})
@@ -28,12 +29,12 @@ async def test_a_foreign_host_name_is_turned_away_on_loopback(site: Any, host: s
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8808", "127.0.0.1:1", "[::1]:8808", "127.5.5.5"])
-async def test_this_machines_own_names_come_in(site: Any, host: str) -> None:
+async def test_this_machines_own_names_come_in(site: Site, host: str) -> None:
     async with site.client() as client:
         assert (await client.get("/campaigns", headers={"Host": host})).status_code == 200
 
 
-async def test_beyond_loopback_nothing_without_the_operators_token(site: Any) -> None:
+async def test_beyond_loopback_nothing_without_the_operators_token(site: Site) -> None:
     token = operator_token(site.home)
     basic = base64.b64encode(f"me:{token}".encode()).decode()
     wrong = [{}, {"Authorization": "Bearer no"}, {"Authorization": "Basic !!"}, site.researcher("r1")]
@@ -48,7 +49,7 @@ async def test_beyond_loopback_nothing_without_the_operators_token(site: Any) ->
             assert (await client.get("/campaigns", headers={**headers, "Host": "gpu-box:8808"})).status_code == 200
 
 
-async def test_whoever_logs_in_first_comes_to_the_very_page_they_asked_for(site: Any) -> None:
+async def test_whoever_logs_in_first_comes_to_the_very_page_they_asked_for(site: Site) -> None:
     asked = "/campaigns/k3v9qd/posts?q=more+%26+more&kind=insight"
     async with site.client(host="0.0.0.0") as client:
         sent = await client.get(asked, headers={"Accept": "text/html"})
@@ -58,7 +59,7 @@ async def test_whoever_logs_in_first_comes_to_the_very_page_they_asked_for(site:
         assert (await client.post("/login", data=login)).headers["location"] == asked
 
 
-async def test_the_login_page_beyond_loopback_loads_without_a_password_box(site: Any) -> None:
+async def test_the_login_page_beyond_loopback_loads_without_a_password_box(site: Site) -> None:
     async with site.client(host="0.0.0.0") as client:
         page = (await client.get("/login")).text
         assets = re.findall(r'<(?:link|script|img)[^>]*(?:href|src)="(/[^"]+)"', page)
@@ -67,7 +68,7 @@ async def test_the_login_page_beyond_loopback_loads_without_a_password_box(site:
             assert (await client.get(address)).status_code == 200, address
 
 
-async def test_no_more_of_a_body_is_read_than_anything_needs(site: Any) -> None:
+async def test_no_more_of_a_body_is_read_than_anything_needs(site: Site) -> None:
     sent = 0
 
     async def body() -> AsyncIterator[bytes]:
@@ -86,7 +87,7 @@ async def test_no_more_of_a_body_is_read_than_anything_needs(site: Any) -> None:
                 assert sent <= 6
 
 
-async def test_an_open_page_whose_login_ended_is_told_without_a_password_box(site: Any) -> None:
+async def test_an_open_page_whose_login_ended_is_told_without_a_password_box(site: Site) -> None:
     asked: list[dict[str, str]] = [{"HX-Request": "true"}, {"aar-seen": "7"}, {"Accept": "text/event-stream"}]
     async with site.client(host="0.0.0.0") as client:
         for headers in asked:
@@ -94,7 +95,7 @@ async def test_an_open_page_whose_login_ended_is_told_without_a_password_box(sit
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="aar"')
 
 
-async def test_an_unchanged_file_is_not_sent_again(site: Any) -> None:
+async def test_an_unchanged_file_is_not_sent_again(site: Site) -> None:
     async with site.client() as client:
         first = await client.get("/static/live.js")
         assert first.headers["cache-control"] == "private, no-cache"
@@ -102,7 +103,7 @@ async def test_an_unchanged_file_is_not_sent_again(site: Any) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-async def test_a_browsers_own_login_never_writes(site: Any) -> None:
+async def test_a_browsers_own_login_never_writes(site: Site) -> None:
     """A browser adds Basic by itself, also to what another site makes it send; so it must not write."""
     basic = base64.b64encode(f"me:{operator_token(site.home)}".encode()).decode()
     sent = {"kind": "result", "title": "t", "body": "b"}
@@ -112,7 +113,7 @@ async def test_a_browsers_own_login_never_writes(site: Any) -> None:
             assert (await client.post(path, json=sent, headers={"Authorization": f"Basic {basic}"})).status_code == 401
 
 
-async def test_no_other_site_may_read_answers(site: Any) -> None:
+async def test_no_other_site_may_read_answers(site: Site) -> None:
     async with site.client() as client:
         answer = await client.get("/api/v1/campaigns", headers={"Origin": "http://evil.example"})
         before = await client.options(
@@ -122,7 +123,7 @@ async def test_no_other_site_may_read_answers(site: Any) -> None:
         assert not [name for name in each.headers if name.startswith("access-control")]
 
 
-async def test_every_answer_carries_the_strict_policy(site: Any) -> None:
+async def test_every_answer_carries_the_strict_policy(site: Site) -> None:
     async with site.client() as client:
         for path in ("/campaigns", "/api/v1/campaigns", "/static/live.js", "/nothing", "/api/v1/nothing"):
             headers = (await client.get(path)).headers

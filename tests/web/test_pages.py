@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
 
 from aar.readmodels.formatting import OFFLINE_LABEL
+
+from .conftest import Site
 
 pytestmark = pytest.mark.anyio
 CAMPAIGN = "/campaigns/k3v9qd"
@@ -38,7 +39,7 @@ class Elements(HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-async def page(site: Any, path: str) -> str:
+async def page(site: Site, path: str) -> str:
     async with site.client(site.viewer) as client:
         answer = await client.get(path)
     assert answer.status_code == 200, answer.text
@@ -47,7 +48,7 @@ async def page(site: Any, path: str) -> str:
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_agent_text_becomes_no_element_that_acts(site: Any, path: str) -> None:
+async def test_agent_text_becomes_no_element_that_acts(site: Site, path: str) -> None:
     scripts = set()
     for tag, attributes in Elements(await page(site, path)).found:
         assert tag not in ("img", "iframe", "object", "embed", "base")
@@ -65,18 +66,18 @@ async def test_agent_text_becomes_no_element_that_acts(site: Any, path: str) -> 
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_no_control_character_or_override_reaches_a_reader(site: Any, path: str) -> None:
+async def test_no_control_character_or_override_reaches_a_reader(site: Site, path: str) -> None:
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", await page(site, path))
 
 
 @pytest.mark.parametrize("path", ["/campaigns", CAMPAIGN, f"{CAMPAIGN}/researchers/r2", f"{CAMPAIGN}/report"])
-async def test_offline_researchers_are_called_what_they_are(site: Any, path: str) -> None:
+async def test_offline_researchers_are_called_what_they_are(site: Site, path: str) -> None:
     html = await page(site, path)
     assert OFFLINE_LABEL in html
     assert "offline-search" not in html
 
 
-async def test_the_campaign_shows_all_that_a_reader_wants(site: Any) -> None:
+async def test_the_campaign_shows_all_that_a_reader_wants(site: Site) -> None:
     html = await page(site, CAMPAIGN)
     for part in ("PCA-10 head, prior, confidence floor", "human 0.23", "$22", "Who tried permuted labels?", "s8</a>"):
         assert part in html
@@ -84,14 +85,14 @@ async def test_the_campaign_shows_all_that_a_reader_wants(site: Any) -> None:
     assert html.count('<g class="point') == 13 + 4  # each by itself, and narrow: by researcher
 
 
-async def test_a_submission_shows_claim_verdict_code_and_parent(site: Any) -> None:
+async def test_a_submission_shows_claim_verdict_code_and_parent(site: Site) -> None:
     html = await page(site, f"{CAMPAIGN}/submissions/14")
     for part in ("errors are structured", "Rank 1 of 13", "import numpy as np", f"{CAMPAIGN}/submissions/12"):
         assert part in html
     assert "MemoryError" in await page(site, f"{CAMPAIGN}/submissions/8")
 
 
-async def test_a_post_renders_markdown_below_the_pages_headings(site: Any) -> None:
+async def test_a_post_renders_markdown_below_the_pages_headings(site: Site) -> None:
     html = await page(site, f"{CAMPAIGN}/posts/1")
     assert "<h3>What I did</h3>" in html
     assert "<strong>ten</strong>" in html
@@ -99,7 +100,7 @@ async def test_a_post_renders_markdown_below_the_pages_headings(site: Any) -> No
     assert "person</span>" in html
 
 
-async def test_the_first_page_is_the_campaign_under_way_or_the_list(site: Any) -> None:
+async def test_the_first_page_is_the_campaign_under_way_or_the_list(site: Site) -> None:
     async with site.client() as client:
         assert (await client.get("/")).headers["location"] == "/campaigns"
         assert (await client.get("/campaigns/latest")).headers["location"] == CAMPAIGN
@@ -117,7 +118,7 @@ async def test_the_first_page_is_the_campaign_under_way_or_the_list(site: Any) -
         f"{CAMPAIGN}/researchers/r9",
     ],
 )
-async def test_what_is_not_there_is_a_page_that_says_so(site: Any, path: str) -> None:
+async def test_what_is_not_there_is_a_page_that_says_so(site: Site, path: str) -> None:
     async with site.client() as client:
         answer = await client.get(path)
     assert answer.status_code == 404
@@ -125,6 +126,6 @@ async def test_what_is_not_there_is_a_page_that_says_so(site: Any, path: str) ->
     assert "Not Found" in answer.text
 
 
-async def test_a_search_is_shown_back_inert(site: Any) -> None:
+async def test_a_search_is_shown_back_inert(site: Site) -> None:
     html = await page(site, f"{CAMPAIGN}/posts?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
     assert "<script>alert" not in html

@@ -12,6 +12,7 @@ import pytest
 from aar.auth.tokens import operator_token, viewer_token
 from aar.web.rate_limit import RateLimit, RateLimits
 
+from .conftest import Site
 from .person import Person
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +45,7 @@ def _checked(address: str, html: str) -> list[str]:
 
 
 @pytest.mark.parametrize("who", ["", "operator", "viewer"])
-async def test_every_link_of_every_page_leads_somewhere(site: Any, who: str) -> None:
+async def test_every_link_of_every_page_leads_somewhere(site: Site, who: str) -> None:
     host = "0.0.0.0" if who == "viewer" else "127.0.0.1"
     seen, left = set[str](), ["/campaigns", "/login", "/launch"]
     async with site.client(host=host, rates=RateLimits(PLENTY, PLENTY, PLENTY, PLENTY)) as client:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +15,7 @@ from aar.errors import TooMany
 from aar.forum.news import news_since
 from aar.web.rate_limit import RateLimit, RateLimits, TokenBuckets
 
-from .conftest import Site, write_site
+from .conftest import Site
 
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
@@ -35,13 +32,6 @@ PLACES = {
 ANYBODY = {"/login", "/login/once"}
 RESEARCHERS = re.compile(r"/(posts|claims|similar|figures)\b")
 """What researchers may write: on the forum."""
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = write_site(tmp_path_factory.mktemp("home"))
-    yield made
-    made.db.close()
 
 
 def _routes(site: Site, reading: bool) -> list[tuple[str, str]]:
@@ -69,20 +59,20 @@ async def _login(client: Any, token: str, name: str = "ana") -> str:
     return str(re.search(r'name="csrf" value="(\w+)"', page.text)[1])  # type: ignore[index]
 
 
-async def test_every_write_is_refused_to_whoever_may_not(fresh: Site) -> None:
+async def test_every_write_is_refused_to_whoever_may_not(site: Site) -> None:
     """Each route that is no GET, for nobody, a viewer, a forged token, a researcher, and a login without its form."""
-    writes = [(method, path) for method, path in _routes(fresh, reading=False) if path not in ANYBODY]
+    writes = [(method, path) for method, path in _routes(site, reading=False) if path not in ANYBODY]
     assert len(writes) > 15
-    viewer = {"Authorization": f"Bearer {viewer_token(fresh.home)}"}
-    async with _generous(fresh) as client, _generous(fresh) as browser:
-        await _login(browser, operator_token(fresh.home))
+    viewer = {"Authorization": f"Bearer {viewer_token(site.home)}"}
+    async with _generous(site) as client, _generous(site) as browser:
+        await _login(browser, operator_token(site.home))
         for method, path in writes:
             form = not path.startswith("/api/")
             for who, headers in (
                 ("nobody", {}),
                 ("forged", {"Authorization": "Bearer aar_wrong"}),
                 ("viewer", viewer),
-                ("researcher", fresh.researcher("r1")),
+                ("researcher", site.researcher("r1")),
             ):
                 answer = await client.request(method, path, headers=headers, **({"data": {}} if form else {"json": {}}))
                 if who == "researcher" and RESEARCHERS.search(path) and not form:
@@ -96,14 +86,14 @@ async def test_every_write_is_refused_to_whoever_may_not(fresh: Site) -> None:
     assert "controls" in str(writes)
 
 
-async def test_beyond_loopback_every_page_and_endpoint_asks_who_it_is(fresh: Site) -> None:
-    operator, viewer = operator_token(fresh.home), viewer_token(fresh.home)
-    async with _generous(fresh, host="0.0.0.0") as client:
-        for method, path in _routes(fresh, reading=True):
+async def test_beyond_loopback_every_page_and_endpoint_asks_who_it_is(site: Site) -> None:
+    operator, viewer = operator_token(site.home), viewer_token(site.home)
+    async with _generous(site, host="0.0.0.0") as client:
+        for method, path in _routes(site, reading=True):
             if path in ANYBODY:
                 continue
             assert (await client.request(method, path)).status_code == 401, path
-            assert (await client.request(method, path, headers=fresh.researcher("r1"))).status_code == 401, path
+            assert (await client.request(method, path, headers=site.researcher("r1"))).status_code == 401, path
             for token in (operator, viewer):
                 headers = {"Authorization": f"Bearer {token}"}
                 assert (await client.request(method, path, headers=headers)).status_code not in (401, 403, 500), path
@@ -115,13 +105,13 @@ async def test_beyond_loopback_every_page_and_endpoint_asks_who_it_is(fresh: Sit
         assert 'action="/campaigns/k3v9qd/steer"' not in (await client.get("/campaigns/k3v9qd")).text
 
 
-async def test_no_link_can_act(fresh: Site) -> None:
+async def test_no_link_can_act(site: Site) -> None:
     """Whatever address a text leads to, opening it changes nothing: what acts takes no GET."""
-    readable = {path for _, path in _routes(fresh, reading=True)}
-    async with _generous(fresh) as client:
-        await _login(client, operator_token(fresh.home))
+    readable = {path for _, path in _routes(site, reading=True)}
+    async with _generous(site) as client:
+        await _login(client, operator_token(site.home))
         before = len((await client.get(f"{API}/events?limit=200")).json()["items"])
-        for _, path in _routes(fresh, reading=False):
+        for _, path in _routes(site, reading=False):
             answer = await client.get(f"{path}?command=stop&action=confirmation&words=x")
             assert answer.status_code == (200 if path in readable else 405), (path, answer.status_code)
         assert len((await client.get(f"{API}/events?limit=200")).json()["items"]) == before
@@ -129,11 +119,11 @@ async def test_no_link_can_act(fresh: Site) -> None:
     assert state == "running"
 
 
-async def test_words_of_people_and_agents_are_shown_inert(fresh: Site) -> None:
+async def test_words_of_people_and_agents_are_shown_inert(site: Site) -> None:
     """A message, a direction and a name come back escaped and without control characters."""
     evil = '<script>alert(1)</script> <form action="/logout"> \x1b[2J \u202e [x](javascript:alert(1))'
-    async with fresh.client() as client:
-        csrf = await _login(client, operator_token(fresh.home))
+    async with site.client() as client:
+        csrf = await _login(client, operator_token(site.home))
         where = "/campaigns/k3v9qd/researchers/r3/steer"
         for command in ("message", "redirect"):
             answer = await client.post(where, data={"csrf": csrf, "command": command, "words": evil})
@@ -144,14 +134,14 @@ async def test_words_of_people_and_agents_are_shown_inert(fresh: Site) -> None:
             assert '<form action="/logout">' not in html
             assert 'javascript:alert(1)"' not in html
             assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", html)
-    with fresh.db.reading() as session:
+    with site.db.reading() as session:
         said = news_since(session, "k3v9qd", "k3v9qd-r3", 0).human_messages
     assert "\x1b" not in "".join(said)
 
 
-async def test_a_login_acts_through_forms_and_the_api_under_its_name(fresh: Site) -> None:
-    async with fresh.client() as client:
-        csrf = await _login(client, operator_token(fresh.home), "ana")
+async def test_a_login_acts_through_forms_and_the_api_under_its_name(site: Site) -> None:
+    async with site.client() as client:
+        csrf = await _login(client, operator_token(site.home), "ana")
         answer = await client.post(
             "/campaigns/k3v9qd/researchers/r1/steer", data={"csrf": csrf, "command": "message", "words": "Hello."}
         )
@@ -168,10 +158,10 @@ async def test_a_login_acts_through_forms_and_the_api_under_its_name(fresh: Site
         assert (await client.post(f"{API}/controls", json=sent, headers={"X-CSRF-Token": csrf})).status_code == 401
 
 
-async def test_the_cookie_cannot_be_read_by_scripts_nor_sent_by_other_sites(fresh: Site) -> None:
-    fields = {"token": operator_token(fresh.home), "next": "//evil.example/"}
+async def test_the_cookie_cannot_be_read_by_scripts_nor_sent_by_other_sites(site: Site) -> None:
+    fields = {"token": operator_token(site.home), "next": "//evil.example/"}
     for scheme, secure in (("http", False), ("https", True)):
-        async with fresh.client() as client:
+        async with site.client() as client:
             client.base_url = f"{scheme}://127.0.0.1"
             answer = await client.post("/login", data=fields)
         cookie = answer.headers["set-cookie"]
@@ -187,9 +177,9 @@ async def test_the_cookie_cannot_be_read_by_scripts_nor_sent_by_other_sites(fres
     "where",
     ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nSet-Cookie: x=1"],
 )
-async def test_a_login_leads_nowhere_else(fresh: Site, where: str) -> None:
-    async with fresh.client() as client:
-        answer = await client.post("/login", data={"token": operator_token(fresh.home), "next": where})
+async def test_a_login_leads_nowhere_else(site: Site, where: str) -> None:
+    async with site.client() as client:
+        answer = await client.post("/login", data={"token": operator_token(site.home), "next": where})
     assert answer.headers["location"] == "/campaigns"
 
 
@@ -204,26 +194,26 @@ async def test_a_login_leads_nowhere_else(fresh: Site, where: str) -> None:
         ({"Origin": "http://127.0.0.1"}, 303),
     ],
 )
-async def test_what_another_site_sends_is_turned_away(fresh: Site, headers: dict[str, str], status: int) -> None:
-    async with fresh.client() as client:
-        answer = await client.post("/login", data={"token": operator_token(fresh.home)}, headers=headers)
+async def test_what_another_site_sends_is_turned_away(site: Site, headers: dict[str, str], status: int) -> None:
+    async with site.client() as client:
+        answer = await client.post("/login", data={"token": operator_token(site.home)}, headers=headers)
     assert answer.status_code == status
 
 
-async def test_guessing_and_flooding_are_slowed_down_and_say_when_to_come_back(fresh: Site) -> None:
-    async with fresh.client() as client:
+async def test_guessing_and_flooding_are_slowed_down_and_say_when_to_come_back(site: Site) -> None:
+    async with site.client() as client:
         codes = [(await client.post("/login", data={"token": "aar_guess"})).status_code for _ in range(12)]
         assert codes == [401] * 10 + [429] * 2
         late = await client.post("/login", data={"token": "aar_guess"})
         assert 1 <= int(late.headers["retry-after"]) <= 7
-        right = await client.post("/login", data={"token": operator_token(fresh.home)})
+        right = await client.post("/login", data={"token": operator_token(site.home)})
         assert right.status_code == 303
-    async with fresh.client(rates=RateLimits(credential=RateLimit(3, 0.001), refused=RateLimit(2, 0.001))) as client:
+    async with site.client(rates=RateLimits(credential=RateLimit(3, 0.001), refused=RateLimit(2, 0.001))) as client:
         body = {"kind": "result", "title": "t", "body": "b"}
-        posts = [await client.post(f"{API}/posts", json=body, headers=fresh.researcher("r1")) for _ in range(4)]
+        posts = [await client.post(f"{API}/posts", json=body, headers=site.researcher("r1")) for _ in range(4)]
         assert [answer.status_code for answer in posts] == [201, 201, 201, 429]
         assert posts[-1].headers["content-type"] == "application/problem+json"
-        other = await client.post(f"{API}/posts", json={**body, "title": "u"}, headers=fresh.researcher("r2"))
+        other = await client.post(f"{API}/posts", json={**body, "title": "u"}, headers=site.researcher("r2"))
         assert other.status_code == 201
         wrong = {"Authorization": "Bearer aar_guess"}
         guesses = [(await client.post(f"{API}/posts", json=body, headers=wrong)).status_code for _ in range(3)]
@@ -231,8 +221,7 @@ async def test_guessing_and_flooding_are_slowed_down_and_say_when_to_come_back(f
         assert (await client.get("/campaigns")).status_code == 200
 
 
-async def test_the_audit_log_names_who_and_holds_no_secret(tmp_path: Path) -> None:
-    site = await asyncio.to_thread(write_site, tmp_path)
+async def test_the_audit_log_names_who_and_holds_no_secret(site: Site) -> None:
     token = operator_token(site.home)
     async with site.client() as client:
         await client.post("/login", data={"token": "aar_wrong"})

@@ -13,6 +13,8 @@ from schemathesis.generation import GenerationMode
 
 from aar.auth.tokens import operator_token
 
+from .conftest import Site
+
 KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14, "comment_id": 1, "claim_id": 1} | {
     "digest": "0123456789ab"
 }
@@ -23,7 +25,7 @@ KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14, "com
     [(GenerationMode.POSITIVE, True), (GenerationMode.NEGATIVE, True), (GenerationMode.POSITIVE, False)],
     ids=["valid", "invalid", "unknown ids"],
 )
-def test_no_request_breaks_the_server(site: Any, mode: GenerationMode, known: bool) -> None:
+def test_no_request_breaks_the_server(site: Site, mode: GenerationMode, known: bool) -> None:
     headers = {"Host": "127.0.0.1", "Authorization": f"Bearer {operator_token(site.home)}"}
     described = schemathesis.openapi.from_asgi("/api/v1/openapi.json", site.app(), headers=headers)
     tried = 0

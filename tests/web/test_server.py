@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from typing import Any
 
 import httpx
 import pytest
 
 from aar.errors import PortTaken, UsageError
 from aar.web.server import access_notice, bind_listener, page_address, serve_app
+
+from .conftest import Site
 
 
 def test_a_taken_port_is_told_before_anything_starts() -> None:
@@ -65,7 +66,7 @@ def test_the_notice_says_what_a_reader_needs() -> None:
 
 
 @pytest.mark.anyio
-async def test_inside_a_campaign_signals_stay_the_controllers(site: Any) -> None:
+async def test_inside_a_campaign_signals_stay_the_controllers(site: Site) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     async with site.served() as address, httpx.AsyncClient() as client:
         assert (await client.get(f"{address}/campaigns")).status_code == 200
@@ -73,7 +74,7 @@ async def test_inside_a_campaign_signals_stay_the_controllers(site: Any) -> None
 
 
 @pytest.mark.anyio
-async def test_by_itself_the_server_stops_on_a_signal(site: Any) -> None:
+async def test_by_itself_the_server_stops_on_a_signal(site: Site) -> None:
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(True))
     try:

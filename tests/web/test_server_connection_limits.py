@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +13,8 @@ import pytest
 from aar.web import middleware, server
 from aar.web.api import event_stream
 from aar.web.server import AcceptErrorHandler, ConnectionLimiter, bind_listener, serve_app
+
+from .conftest import Site
 
 pytestmark = pytest.mark.anyio
 HALF = b"GET /campaigns HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -26,7 +27,7 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def served(site: Any, bounds: ConnectionLimiter) -> AsyncIterator[int]:
+async def served(site: Site, bounds: ConnectionLimiter) -> AsyncIterator[int]:
     listener = bind_listener("127.0.0.1", 0)
     port = int(listener.getsockname()[1])
     task = asyncio.create_task(serve_app(site.app(), listener, connections=bounds))
@@ -55,7 +56,7 @@ async def _get(port: int) -> int:
         return (await client.get(f"http://127.0.0.1:{port}/campaigns")).status_code
 
 
-async def test_many_that_say_half_a_request_make_place_for_those_that_ask(site: Any) -> None:
+async def test_many_that_say_half_a_request_make_place_for_those_that_ask(site: Site) -> None:
     bounds = ConnectionLimiter(most=40)
     async with served(site, bounds) as port:
         half = []
@@ -81,7 +82,7 @@ async def test_many_that_say_half_a_request_make_place_for_those_that_ask(site: 
     ],
     ids=["nothing", "half a head", "half a body", "a chunk"],
 )
-async def test_what_is_not_whole_in_time_is_closed(site: Any, sent: bytes) -> None:
+async def test_what_is_not_whole_in_time_is_closed(site: Site, sent: bytes) -> None:
     async with served(site, ConnectionLimiter(head_seconds=0.2, body_seconds=0.2)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
@@ -89,7 +90,7 @@ async def test_what_is_not_whole_in_time_is_closed(site: Any, sent: bytes) -> No
         writer.close()
 
 
-async def test_a_kept_connection_that_goes_on_with_half_a_request_is_closed(site: Any) -> None:
+async def test_a_kept_connection_that_goes_on_with_half_a_request_is_closed(site: Site) -> None:
     for more in (HALF, b"\r\n"):
         async with served(site, ConnectionLimiter(head_seconds=0.2)) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -100,7 +101,7 @@ async def test_a_kept_connection_that_goes_on_with_half_a_request_is_closed(site
             writer.close()
 
 
-async def test_a_request_that_is_whole_may_take_its_time(site: Any) -> None:
+async def test_a_request_that_is_whole_may_take_its_time(site: Site) -> None:
     async with served(site, ConnectionLimiter(head_seconds=0.1, body_seconds=0.1)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /api/v1/campaigns/k3v9qd/events/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -178,7 +179,7 @@ async def test_bodies_that_come_slowly_make_place_after_heads_do() -> None:
     assert len(bounds) == 0
 
 
-async def test_many_that_send_half_a_body_make_place_for_those_that_ask(site: Any) -> None:
+async def test_many_that_send_half_a_body_make_place_for_those_that_ask(site: Site) -> None:
     begun = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nname="
     async with served(site, ConnectionLimiter(most=40)) as port:
         half = []
@@ -191,7 +192,7 @@ async def test_many_that_send_half_a_body_make_place_for_those_that_ask(site: An
             writer.close()
 
 
-async def test_one_researcher_does_not_fill_the_house_with_streams(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_researcher_does_not_fill_the_house_with_streams(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "_MOST_UNDER_WAY", 3)
     monkeypatch.setattr(event_stream, "_MOST_UNKNOWN", 3)
     path = "/api/v1/campaigns/k3v9qd/events/stream"

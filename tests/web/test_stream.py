@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import pytest
@@ -17,6 +16,7 @@ from aar.store.event_log import append_event, latest_event_id
 from aar.web.api import event_stream
 from aar.web.server import bind_listener, serve_app
 
+from .conftest import Site
 from .person import Person
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ STREAM = "/api/v1/campaigns/k3v9qd/events/stream"
 
 
 @asynccontextmanager
-async def streaming(site: Any, query: str = "") -> AsyncIterator[httpx.Response]:
+async def streaming(site: Site, query: str = "") -> AsyncIterator[httpx.Response]:
     """A stream from a real server."""
     async with (
         site.served() as address,
@@ -46,12 +46,12 @@ async def frames(answer: httpx.Response) -> AsyncIterator[dict[str, str]]:
             frame[name] = value.strip()
 
 
-def happen(site: Any, cause: str) -> int:
+def happen(site: Site, cause: str) -> int:
     with site.db.writing() as session:
         return append_event(session, "k3v9qd", CampaignPaused(cause=cause))
 
 
-async def test_the_past_comes_first_then_what_happens(site: Any) -> None:
+async def test_the_past_comes_first_then_what_happens(site: Site) -> None:
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
     async with streaming(site, "?brief=true") as answer:
@@ -73,7 +73,7 @@ async def test_the_past_comes_first_then_what_happens(site: Any) -> None:
     assert "payload" not in data
 
 
-async def test_a_broken_stream_goes_on_where_it_broke(site: Any) -> None:
+async def test_a_broken_stream_goes_on_where_it_broke(site: Site) -> None:
     async with site.served() as address, httpx.AsyncClient(base_url=address, timeout=30) as client:
         first = await client.get(f"{STREAM}?once=true")
         ids = [int(line[4:]) for line in first.text.splitlines() if line.startswith("id: ")]
@@ -83,7 +83,7 @@ async def test_a_broken_stream_goes_on_where_it_broke(site: Any) -> None:
     assert odd.text == first.text
 
 
-async def test_a_quiet_stream_shows_that_it_lives(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_quiet_stream_shows_that_it_lives(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_stream, "HEARTBEAT_SECONDS", 0.05)
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
@@ -94,7 +94,7 @@ async def test_a_quiet_stream_shows_that_it_lives(site: Any, monkeypatch: pytest
     assert frame[""] == "still here"
 
 
-async def test_watchers_share_one_poll_and_all_see_the_same(site: Any) -> None:
+async def test_watchers_share_one_poll_and_all_see_the_same(site: Site) -> None:
     with site.db.reading() as session:
         newest = latest_event_id(session, "k3v9qd")
 
@@ -117,7 +117,7 @@ async def test_watchers_share_one_poll_and_all_see_the_same(site: Any) -> None:
         assert await asyncio.gather(*watching) == [ids] * 20
 
 
-async def test_an_open_stream_does_not_keep_the_server_from_stopping(site: Any) -> None:
+async def test_an_open_stream_does_not_keep_the_server_from_stopping(site: Site) -> None:
     listener = bind_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
     serving = asyncio.create_task(serve_app(site.app(), listener))
@@ -134,7 +134,7 @@ async def test_an_open_stream_does_not_keep_the_server_from_stopping(site: Any) 
 
 
 @pytest.mark.parametrize("path", [STREAM, "/campaigns/k3v9qd/live"])
-async def test_a_stream_ends_with_the_login_that_opened_it(site: Any, path: str) -> None:
+async def test_a_stream_ends_with_the_login_that_opened_it(site: Site, path: str) -> None:
     listener = bind_listener("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     serving = asyncio.create_task(serve_app(site.app(host="0.0.0.0"), listener))
@@ -155,6 +155,6 @@ async def test_a_stream_ends_with_the_login_that_opened_it(site: Any, path: str)
     await asyncio.wait([serving])
 
 
-async def test_the_stream_of_no_campaign_is_a_404(site: Any) -> None:
+async def test_the_stream_of_no_campaign_is_a_404(site: Site) -> None:
     async with site.client() as client:
         assert (await client.get("/api/v1/campaigns/zzz/events/stream")).status_code == 404

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from aar.snapshots.store import SnapshotStore
-from aar.testing.example_audits import PEOPLE_ONLY, add_example_audits
+from aar.testing.example_audits import PEOPLE_ONLY
 from aar.testing.example_campaign import PART, SECRET
 
-from .conftest import Site, write_site
+from ..example_copies import ExampleCopies
+from .conftest import Site, open_site
 
 pytestmark = pytest.mark.anyio
 API = "/api/v1/campaigns/k3v9qd"
 CAMPAIGN = "/campaigns/k3v9qd"
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = write_site(tmp_path_factory.mktemp("home"))
-    add_example_audits(made.db, SnapshotStore(made.home / "campaigns" / "k3v9qd" / "snapshots"), made.home / "methods")
-    yield made
-    made.db.close()
+@pytest.fixture
+def site(example_copies: ExampleCopies, tmp_path: Path) -> Iterator[Site]:
+    with open_site(example_copies, tmp_path / "home", audits=True) as made:
+        yield made
 
 
 async def get(site: Site, path: str) -> Any:

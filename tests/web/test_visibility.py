@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any, Final, get_args
 
 import httpx
@@ -33,13 +34,12 @@ from aar.events import (
 )
 from aar.events.campaign import Event
 from aar.scoring.visibility import EVENT_FIELDS, VISIBLE_DATA, Audience, RestrictedData
-from aar.snapshots.store import SnapshotStore
 from aar.store.event_log import append_event, latest_event_id
 from aar.store.models import AuditFinding, Researcher, ScoringRun, StageEstimate, Submission
-from aar.testing.example_audits import add_example_audits
 from aar.web.mcp.tool import admit_client, tool_text
 
-from .conftest import Site, write_site
+from ..example_copies import ExampleCopies
+from .conftest import Site, open_site
 
 pytestmark = pytest.mark.anyio
 HERE = "k3v9qd"
@@ -194,11 +194,15 @@ def _text(word: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": f"planted-{word}"}]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@pytest.fixture
+def site(example_copies: ExampleCopies, tmp_path: Path) -> Iterator[Site]:
     """The example campaign with its closer looks, and something planted for every kind of secret."""
-    made = write_site(tmp_path_factory.mktemp("home"))
-    add_example_audits(made.db, SnapshotStore(made.home / "campaigns" / HERE / "snapshots"), made.home / "methods")
+    with open_site(example_copies, tmp_path / "home", audits=True) as made:
+        _plant(made)
+        yield made
+
+
+def _plant(made: Site) -> None:
     desk = made.home / "campaigns" / HERE / "workspaces" / "r2"
     (desk / "exp").mkdir(parents=True)
     (desk / "NOTEBOOK.md").write_text("planted-notebook")
@@ -249,8 +253,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             append_event(session, HERE, each, mine)
         append_event(session, HERE, planted[8], mine)  # a job that stands after the sandbox that was lost
         append_event(session, HERE, planted[9], mine)
-    yield made
-    made.db.close()
 
 
 def _routes(app: FastAPI) -> list[tuple[str, str]]:

@@ -5,25 +5,37 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from aar.redteam.campaign_rows import add_campaign
-from aar.snapshots.store import SnapshotStore
 from aar.store.models import Campaign
-from aar.testing.example_audits import add_example_audits
 
-from ..conftest import Site, write_site
+from ...example_copies import ExampleCopies
+from ..conftest import Site, open_site
 from .addresses import pages_of
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A campaign that has of everything: confirmations, audits, a disqualification, a queue, an attack in a post."""
-    made = write_site(tmp_path_factory.mktemp("home"))
-    add_example_audits(made.db, SnapshotStore(made.home / "campaigns" / "k3v9qd" / "snapshots"), made.home / "methods")
+@pytest.fixture
+def site(example_copies: ExampleCopies, tmp_path: Path) -> Iterator[Site]:
+    """A campaign of the test's own that has of everything."""
+    with open_full_site(example_copies, tmp_path / "home") as made:
+        yield made
+
+
+@contextmanager
+def open_full_site(example_copies: ExampleCopies, home: Path) -> Iterator[Site]:
+    """A campaign with confirmations, audits, a disqualification, a queue, an attack in a post, a workspace."""
+    with open_site(example_copies, home, audits=True) as made:
+        _fill(made)
+        yield made
+
+
+def _fill(made: Site) -> None:
     desk = made.home / "campaigns" / "k3v9qd" / "workspaces" / "r2"
     (desk / "exp").mkdir(parents=True)
     (desk / "NOTEBOOK.md").write_text("# What I know\n\n<script>alert(1)</script> **Ten** components.\n")
@@ -33,8 +45,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         add_campaign(session, "m2x7pp", 2)
         campaign = session.get_one(Campaign, "m2x7pp")
         campaign.spec, campaign.name = {"directions": {"deal": "same"}, "seed": 77, "limits": {"hours": 2}}, "control"
-    yield made
-    made.db.close()
 
 
 def _image() -> bytes:
@@ -47,7 +57,7 @@ def _image() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\x00\x80")) + chunk(b"IEND", b"")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def log_in(site: Site, address: str) -> Callable[..., None]:
     """Logs a page in, as the operator or another role, through the form."""
 
@@ -62,8 +72,13 @@ def log_in(site: Site, address: str) -> Callable[..., None]:
     return through_the_form
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def pages(site: Site, address: str) -> list[str]:
+    """What `html_pages` finds."""
+    return html_pages(site, address)
+
+
+def html_pages(site: Site, address: str) -> list[str]:
     """Addresses of all that is sent as HTML; the rest (redirects, downloads) must at least be there."""
     shown = []
     with httpx.Client(base_url=address, headers=site.viewer, timeout=30) as client:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ...example_copies import ExampleCopies
+from ..conftest import Site, serving_in_a_thread
+from .conftest import html_pages, open_full_site
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
@@ -32,6 +36,24 @@ VISIBLE = """(parts) => parts
   .filter((each) => each.checkVisibility({visibilityProperty: true}) && each.getBoundingClientRect().width > 0)
   .map((each) => `${each.tagName} ${each.innerText}`)"""
 TABS = 40
+
+
+@pytest.fixture(scope="module")
+def site(example_copies: ExampleCopies, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One for all tests of this file: they only read."""
+    with open_full_site(example_copies, tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(site: Site) -> Iterator[str]:
+    with serving_in_a_thread(site) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def pages(site: Site, address: str) -> list[str]:
+    return html_pages(site, address)
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,19 @@ import pytest
 from aar.forum.authors import Author
 from aar.forum.posts import create_post
 
+from ..conftest import Site
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = "/campaigns/k3v9qd"
 
 
-def post(site: Any, title: str) -> None:
+def post(site: Site, title: str) -> None:
     with site.db.writing() as session:
         create_post(session, "k3v9qd", Author("r2", "k3v9qd-r2"), kind="insight", title=title, body="b")
 
 
 def test_what_somebody_does_on_a_page_outlives_its_refreshes(
-    site: Any, address: str, browser: Any, log_in: Callable[..., None]
+    site: Site, address: str, browser: Any, log_in: Callable[..., None]
 ) -> None:
     page = browser.new_page(viewport={"width": 900, "height": 500})
     log_in(page, f"{CAMPAIGN}/researchers/r2")
