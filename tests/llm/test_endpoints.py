@@ -13,8 +13,8 @@ from aar.llm.endpoints import ModelEndpoint, open_client
 from aar.llm.gateway import Gateway
 from aar.llm.request import ModelRequest
 
-from ..researcher.cloud_server import serving
-from ..researcher.messages_server import Turn, call, say
+from ..messages_server import Turn, call, say
+from .cloud_server import serving
 
 pytestmark = pytest.mark.anyio
 

@@ -28,7 +28,7 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher
 
-from .messages_server import MessagesServer
+from ..messages_server import MessagesServer
 
 CAMPAIGN = "k3v9qd"
 KEY = "sk-test-0123456789-never-to-be-seen"

@@ -12,7 +12,7 @@ from aar.events import AnyEvent, ContextReset, MessageAdded, ToolFinished, ToolS
 from aar.llm.request import MessageEncoder, encode_json
 from aar.researcher.conversation import CLEARED_NOTE, Conversation
 
-from .messages_server import byte_tokens, call, complaint_about, say
+from ..messages_server import byte_tokens, call, complaint_about, say
 
 STOPS = (
     "end_turn",

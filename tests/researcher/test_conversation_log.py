@@ -20,8 +20,8 @@ from aar.researcher.tools.executor import UNKNOWN_EFFECT
 from aar.store.database import Database
 from aar.store.event_log import read_events
 
+from ..messages_server import Turn, call, say
 from .conftest import CAMPAIGN, House
-from .messages_server import Turn, call, say
 
 pytestmark = pytest.mark.anyio
 R1 = f"{CAMPAIGN}-r1"

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session
 
-from aar.budget.ledger import WorstCase
 from aar.budget.totals import read_totals
-from aar.errors import BackendAway, DatabaseError
 from aar.forum.posts import list_posts
-from aar.llm.concurrency_limiter import ServiceOutageMonitor
-from aar.researcher import turn
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
 from aar.researcher.loop import run_researcher
 from aar.researcher.prompts import NUDGE
 from aar.researcher.tools.executor import CUT_OFF, UNKNOWN_EFFECT, UNREADABLE
-from aar.store.database import Database
 from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry, Researcher
 
+from ..messages_server import Refusal, Turn, call, say
 from .conftest import CAMPAIGN, KEY, House, until
-from .messages_server import Raw, Refusal, Turn, call, say
 
 pytestmark = pytest.mark.anyio
-T = TypeVar("T")
 FINISH = Turn([call(99, "finish", summary="all done")])
 
 
@@ -177,191 +169,6 @@ async def test_paused_turn_is_sent_back_to_be_continued(house: House) -> None:
     assert house.server.requests[1]["messages"][-1] == {"role": "assistant", "content": [say("one")]}
 
 
-async def test_limit_reached_in_mid_campaign(house: House) -> None:
-    house.server.script = lambda _: Turn([call(1, "budget")])
-    outcome = await run_researcher(await house.context(limits={"researcher": {"turns": 3}}))
-    assert outcome.reason == "limit"
-    assert len(house.server.requests) == 3
-    assert kinds(house)[-1] == "limit_hit"
-    assert all(state == "settled" for state, _ in entries(house))
-
-
-async def test_dollar_limit_is_not_overshot(house: House) -> None:
-    house.server.script = lambda _: Turn([call(1, "budget")], usage={"input_tokens": 9000, "output_tokens": 1000})
-    ledger = house.ledger(usd="0.5")
-    outcome = await run_researcher(await house.context(ledger=ledger))
-    assert outcome.reason == "limit"
-    with house.db.reading() as session:
-        assert 0 < read_totals(session, CAMPAIGN).campaign.usd <= ledger.limits.usd
-
-
-async def test_reservation_covers_the_densest_tokenizer(house: House) -> None:
-    """The service counts each byte of each string as a token, and still no settlement exceeds its reservation."""
-    house.server.by_turn(
-        *[
-            Turn([say("wörds " * n), call(n, "post", kind="insight", title=f"T{n}", body="é" * 500)])
-            for n in range(1, 6)
-        ],
-        FINISH,
-    )
-    await run_researcher(await house.context())
-    with house.db.reading() as session:
-        rows = session.query(LedgerEntry).all()
-    assert len(rows) == 6
-    assert all(row.input_tokens + row.output_tokens <= row.reserved_tokens for row in rows)
-    assert all(row.usd <= row.reserved_usd for row in rows)
-    assert rows[-1].reserved_tokens < 2 * rows[-1].input_tokens
-
-
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
-async def test_refused_attempt_is_made_again_under_one_reservation(house: House, status: int) -> None:
-    house.server.play(Refusal(status), Refusal(status), FINISH)
-    assert (await run_researcher(await house.context())).reason == "finished"
-    assert [state for state, _ in entries(house)] == ["settled"]
-    assert len(house.server.requests) == 3
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_a_refusal_for_good_ends_it_unbilled(house: House, status: int) -> None:
-    house.server.play(Refusal(status, "nope"))
-    outcome = await run_researcher(await house.context())
-    assert outcome.reason == "failed"
-    assert "nope" in outcome.detail
-    assert entries(house) == [("released", 0)]
-    assert kinds(house)[-1] == "model_call_failed"
-
-
-@pytest.mark.parametrize("headers", [{}, {"retry-after": "86400"}])
-async def test_a_service_that_is_away_for_too_long_costs_time_only(house: House, headers: dict[str, str]) -> None:
-    house.server.script = lambda _: Refusal(529, headers=headers)
-    outcome = await run_researcher(await house.context(deadline=0.2))
-    assert outcome.reason == "away"
-    assert [state for state, _ in entries(house)] == ["released"]
-    house.server.script = lambda _: FINISH
-    assert (await run_researcher(await house.context(deadline=0.3))).reason == "finished"
-
-
-async def test_an_engine_that_stays_away_pauses_and_fails_nobody(house: House) -> None:
-    async def away(cause: str = "") -> Any:
-        raise BackendAway("the engine does not answer")
-
-    house.server.by_turn(Turn([call(1, "bash", command="date")]), FINISH)
-    bench, house.bench.current = house.bench.current, away  # type: ignore[method-assign]
-    outcome = await run_researcher(await house.context())
-    assert (outcome.reason, outcome.detail) == ("away", "the engine does not answer")
-    house.bench.current = bench  # type: ignore[method-assign]
-    assert (await run_researcher(await house.context())).reason == "finished"
-    assert len(house.server.requests) == 2
-
-
-async def test_a_wrong_address_fails_unless_calls_succeeded_there(house: House) -> None:
-    house.server.script = lambda _: Raw(b"<html>hello</html>", "text/html")
-    outcome = await run_researcher(await house.context(deadline=0.1))
-    assert (outcome.reason, "hello" in outcome.detail) == ("failed", True)
-    house.server.play(Turn([call(1, "budget")]), *[Raw(b"<html>hello</html>", "text/html")] * 50)
-    assert (await run_researcher(await house.context(deadline=0.2))).reason == "away"
-    assert "lost" not in {state for state, _ in entries(house)}
-
-
-async def test_one_whose_calls_fail_while_others_are_answered_fails(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
-    house.server.script = lambda _: Refusal(500)
-    ctx = await house.context(deadline=0.05, patience=3)
-
-    async def answered() -> None:
-        ctx.gateway.watch.record_reply()
-
-    house.server.before_reply = answered
-    outcome = await run_researcher(ctx)
-    assert outcome.reason == "failed"
-    assert outcome.detail.startswith("3 calls in a row failed while others were answered")
-
-
-@pytest.mark.parametrize(
-    ("turn", "told"),
-    [
-        (Turn([call(1, "budget")], raw_input="[" * 100_000), "unreadable"),
-        (Turn([say("Again."), call(1, "leaderboard")]), "repeated"),
-    ],
-)
-async def test_unreadable_and_repeated_turns_come_to_an_end(
-    house: House, monkeypatch: pytest.MonkeyPatch, turn: Turn, told: str
-) -> None:
-    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
-    house.server.script = lambda _: turn
-    outcome = await run_researcher(await house.context())
-    assert (outcome.reason, outcome.detail) == ("failed", f"9 replies in a row were {told}")
-    assert kinds(house).count("context_reset") == 1
-
-
-@pytest.mark.parametrize(
-    ("after", "breaking"),
-    [(0, "drop"), (0, "silence"), *((n, how) for n in (1, 4) for how in ("drop", "error", "silence"))],
-)
-async def test_broken_stream_is_charged_and_asked_for_anew(
-    house: House, monkeypatch: pytest.MonkeyPatch, after: int, breaking: str
-) -> None:
-    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
-    broken = Turn([say("I was about to")], breaks_after=after, breaking=breaking)
-    house.server.play(broken, FINISH)
-    assert (await run_researcher(await house.context(timeout=0.3))).reason == "finished"
-    assert entries(house) == [("settled", 1000), ("settled", 50)]
-    with house.db.reading() as session:
-        first, _ = session.query(LedgerEntry).order_by(LedgerEntry.id)
-    assert 0 < first.usd <= first.reserved_usd
-    assert house.server.requests[0] == house.server.requests[1]
-
-
-async def test_streams_that_all_break_are_waited_for_as_long_as_a_service_that_says_no(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
-    house.server.script = lambda _: Turn([say("I was about to")], breaks_after=0)
-    outcome = await asyncio.wait_for(run_researcher(await house.context(deadline=0.2, patience=10_000)), 60)
-    assert outcome.reason == "away"
-    # A call that waited in line until the patience ended was never sent.
-    assert {"settled"} <= {state for state, _ in entries(house)} <= {"settled", "released"}
-
-
-async def test_connections_that_are_cut_before_any_reply_are_an_outage_that_people_see(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("aar.researcher.loop._MAX_BACKOFF_SECONDS", 0.01)
-    house.server.play(Raw(None), Raw(None), FINISH)
-    ctx = await house.context()
-    told: list[str] = []
-    ctx.gateway.watch = ServiceOutageMonitor("the service", lambda event: told.append(event.kind))
-    assert (await run_researcher(ctx)).reason == "finished"
-    assert told == ["model_service_unavailable", "model_service_recovered"]
-    assert len(entries(house)) == 3  # each cut call may be billed, and is in the ledger
-
-
-async def test_too_long_conversation_is_handed_over_once(house: House) -> None:
-    house.bench.files["/workspace/NOTEBOOK.md"] = b"kernel width 3 works"
-    house.server.play(Turn([call(1, "budget")]), Refusal(400, "prompt is too long: 9 > 8"), FINISH)
-    assert (await run_researcher(await house.context())).reason == "finished"
-    messages = house.server.requests[2]["messages"]
-    assert len(messages) == 1
-    assert "kernel width 3 works" in messages[0]["content"][1]["text"]
-
-
-async def test_grown_conversation_is_warned_and_handed_over(house: House) -> None:
-    house.bench.files["/workspace/NOTEBOOK.md"] = b"kernel width 3 works"
-    sizes = [1000, 8500, 12_000, 500, 600]
-    turns = [
-        Turn([call(n, "budget")], usage={"input_tokens": size, "output_tokens": 9}) for n, size in enumerate(sizes)
-    ]
-    house.server.play(*turns, FINISH)
-    assert (await run_researcher(await house.context(context_tokens=10_000))).reason == "finished"
-    warned, handed_over = house.server.requests[2]["messages"], house.server.requests[3]["messages"]
-    assert "fresh conversation" in warned[-1]["content"][-1]["text"]
-    assert "kernel width 3 works" in handed_over[0]["content"][1]["text"]
-    assert handed_over[1:-1] == warned[1:][-len(handed_over[1:-1]) :] or handed_over[1]["role"] == "assistant"
-    assert kinds(house).count("context_reset") == 1
-
-
 async def test_news_and_peoples_words_come_at_the_start_of_a_turn(house: House) -> None:
     from aar.forum.authors import Author
     from aar.forum.posts import create_post
@@ -398,29 +205,6 @@ async def test_pause_before_a_call_and_during_a_wait(house: House) -> None:
     again.stopping.set()
     assert (await run_researcher(again)).reason == "paused"
     assert len(house.server.requests) == 1
-
-
-async def test_pause_while_the_service_is_away_owes_nothing(house: House) -> None:
-    ctx = await house.context(deadline=1000.0)
-    house.server.script = lambda _: Refusal(529, headers={"retry-after": "600"})
-
-    async def stop_soon() -> None:
-        await until(lambda: bool(house.server.requests))
-        ctx.stopping.set()
-
-    outcome, _ = await asyncio.gather(run_researcher(ctx), stop_soon())
-    assert outcome.reason == "paused"
-    assert entries(house) == [("released", 0)]
-
-
-async def test_cancelled_in_mid_call_is_charged_at_its_worst_case(house: House) -> None:
-    house.server.play(Turn([say("x")], breaks_after=1, breaking="silence"))
-    task = asyncio.create_task(run_researcher(await house.context(timeout=60)))
-    await until(lambda: bool(house.server.requests))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert entries(house) == [("settled", 1000)]
 
 
 async def test_interrupted_command_is_not_run_again(house: House) -> None:
@@ -460,18 +244,6 @@ async def test_the_key_is_written_nowhere(house: House) -> None:
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 
-async def test_what_others_reserved_and_do_not_use_is_waited_for(house: House) -> None:
-    ledger = house.ledger(usd="0.40")
-    ctx = await house.context(ledger=ledger)
-    await ledger.reserve(WorstCase("model", "m", 40_000, 1000), "other", f"{CAMPAIGN}-r2")
-    house.server.by_turn(FINISH)
-    life = asyncio.create_task(run_researcher(ctx))
-    await asyncio.sleep(0.2)
-    assert not house.server.requests
-    await ledger.release("other")
-    assert (await life).reason == "finished"
-
-
 async def test_what_it_is_doing_is_shown(house: House) -> None:
     def doing() -> tuple[str, str]:
         with house.db.reading() as session:
@@ -484,35 +256,3 @@ async def test_what_it_is_doing_is_shown(house: House) -> None:
     await until(lambda: doing() == ("waiting", "wait: for time, at most 3000 s"))
     ctx.stopping.set()
     assert (await life).reason == "paused"
-
-
-class StutteringDatabase(Database):
-    """Refuses one write when it is told to."""
-
-    refusing = False
-
-    async def write(self, fn: Callable[[Session], T]) -> T:
-        if self.refusing:
-            self.refusing = False
-            raise DatabaseError("locked for a while", "Try again")
-        return await super().write(fn)
-
-
-async def test_a_reply_whose_progress_cannot_be_noted_is_billed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "_PROGRESS_SECONDS", 0.0)
-    house.server.play(Turn([say("dear words")]))
-    house.db.close()
-    house.db = db = StutteringDatabase(house.db.url)
-
-    async def refuse() -> None:
-        db.refusing = True
-
-    house.server.before_reply = refuse
-    ctx = await house.context()
-    with pytest.raises(DatabaseError):
-        await run_researcher(ctx)
-    with db.reading() as session:
-        spent = read_totals(session, CAMPAIGN).campaign
-    assert spent.usd > 0
-    assert spent.reserved_usd == 0
-    assert ctx.ledger.committed().usd == spent.usd

@@ -19,8 +19,8 @@ from aar.store.database import Database
 from aar.store.event_log import read_events
 from aar.store.models import Base
 
+from ..messages_server import Turn, call, say
 from .conftest import CAMPAIGN, House, Workbench, add_team
-from .messages_server import Turn, call, say
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")

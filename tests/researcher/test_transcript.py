@@ -7,8 +7,8 @@ import pytest
 from aar.readmodels.transcript import read_transcript, transcript_item, whole_transcript
 from aar.researcher.loop import run_researcher
 
+from ..messages_server import Refusal, Turn, call, say
 from .conftest import CAMPAIGN, House
-from .messages_server import Refusal, Turn, call, say
 
 pytestmark = pytest.mark.anyio
 

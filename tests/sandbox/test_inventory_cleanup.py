@@ -315,3 +315,29 @@ def test_sandboxes_in_a_killed_process_s_temporary_folder_are_nobody_s(
     assert asyncio.run(whole()) == SweepResult(["measured"])
     assert leftovers(tmp_path) == []
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("aar-test")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12])
+async def test_a_sandbox_cancelled_while_it_is_made_leaves_no_mount(
+    each_backend: Callable[[], SandboxBackend], tmp_path: Path, delay: float
+) -> None:
+    backend = each_backend()
+    workspace = tmp_path / "workspace"
+    making = asyncio.ensure_future(backend.create(SandboxSpec("cancelled", "threads", workspace)))
+    await asyncio.sleep(delay)
+    making.cancel()
+    try:
+        await making
+    except asyncio.CancelledError:
+        pass
+    else:
+        await backend.remove("cancelled")
+    assert _left(workspace) == []
+    assert await backend.orphans("threads") == []
+    await backend.close()
+
+
+def _left(workspace: Path) -> list[Path]:
+    mounted = [workspace] if workspace.is_mount() else []
+    return [*mounted, *workspace.parent.glob(".workspace*")]

@@ -29,8 +29,8 @@ from aar.researcher.loop import run_researcher
 from aar.researcher.tools.definitions import EDITOR, ToolResult, ToolRun
 from aar.researcher.tools.executor import TOOLS, answer_interrupted_calls, execute_calls
 
+from ...messages_server import Turn, call
 from ..conftest import CAMPAIGN, House
-from ..messages_server import Turn, call
 from .conftest import Bench
 
 pytestmark = pytest.mark.anyio

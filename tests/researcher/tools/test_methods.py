@@ -128,7 +128,7 @@ async def test_budget_tells_spent_and_left(bench: Bench) -> None:
 async def test_a_lost_sandbox_is_made_anew_and_told(bench: Bench) -> None:
     from aar.researcher.loop import run_researcher
 
-    from ..messages_server import Turn, call
+    from ...messages_server import Turn, call
 
     killed = False
 

@@ -1,4 +1,4 @@
-"""Real scores of shipped baselines, made once."""
+"""Real scores of shipped baselines, made once; and a researcher's model calls, for the reviewer's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from aar.problems.weak_to_strong import WeakToStrong
 from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, MEASURE, PERMUTED, noise_phase
 from aar.testing.in_process_runs import measure_in_process
 
+from ...researcher.conftest import empty_database, house
 from .scored import METHODS, SEEDS, Scored
+
+__all__ = ["empty_database", "house", "scored"]
 
 
 @pytest.fixture(scope="session")

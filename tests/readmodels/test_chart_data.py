@@ -1,4 +1,4 @@
-"""Charts as tables, and two specs side by side."""
+"""Charts as tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from aar.budget.totals import read_totals
 from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
 from aar.readmodels.progress import list_visible_submissions, read_progress
-from aar.report.comparison import spec_rows
 
 
 def test_every_chart_is_a_table_too(archive: Any) -> None:
@@ -45,15 +44,3 @@ def test_no_cell_of_a_csv_is_taken_for_a_formula() -> None:
     )
     assert read[1] == ['\'=HYPERLINK("x")', "'+1", "'-2", "'@a", "plain, with comma", 'and "quotes"']
     assert read[2] == ["1", "-2.5", "", "", "é", "x y"]
-
-
-def test_specs_are_compared_field_by_field_those_that_differ_first() -> None:
-    left = {"name": "a", "limits": {"usd": "5", "hours": 1}, "prices": {}, "database": None}
-    right = {"name": "a", "limits": {"usd": "5", "hours": 2}, "directions": {"names": ["x"]}}
-    rows = [(row.field, row.left, row.right, row.differs) for row in spec_rows(left, right)]
-    assert rows == [
-        ("directions.names", "–", '["x"]', True),
-        ("limits.hours", "1", "2", True),
-        ("limits.usd", "5", "5", False),
-        ("name", "a", "a", False),
-    ]

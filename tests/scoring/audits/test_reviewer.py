@@ -15,8 +15,8 @@ from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditSta
 from aar.scoring.audits.reviewer import MAX_OUTPUT_TOKENS, Reviewer, render_code_listing
 from aar.store.models import LedgerEntry
 
-from .conftest import CAMPAIGN, House
-from .messages_server import Refusal, Turn, call, say
+from ...messages_server import Refusal, Turn, call, say
+from ...researcher.conftest import CAMPAIGN, House
 
 pytestmark = pytest.mark.anyio
 

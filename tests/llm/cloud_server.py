@@ -11,7 +11,7 @@ import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
-from .messages_server import Turn
+from ..messages_server import Turn
 
 
 def event_stream_frame(payload: bytes) -> bytes:

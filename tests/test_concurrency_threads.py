@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from aar.concurrency import run_to_completion
-from aar.sandbox.protocol import SandboxBackend, SandboxSpec
 
 pytestmark = pytest.mark.anyio
 
@@ -42,28 +39,3 @@ async def test_a_cancelled_step_has_ended_when_the_cancellation_arrives(fails: b
         await task
     assert ended.is_set()
     assert undone.is_set() is not fails
-
-
-@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12])
-async def test_a_sandbox_cancelled_while_it_is_made_leaves_no_mount(
-    each_backend: Callable[[], SandboxBackend], tmp_path: Path, delay: float
-) -> None:
-    backend = each_backend()
-    workspace = tmp_path / "workspace"
-    making = asyncio.ensure_future(backend.create(SandboxSpec("cancelled", "threads", workspace)))
-    await asyncio.sleep(delay)
-    making.cancel()
-    try:
-        await making
-    except asyncio.CancelledError:
-        pass
-    else:
-        await backend.remove("cancelled")
-    assert _left(workspace) == []
-    assert await backend.orphans("threads") == []
-    await backend.close()
-
-
-def _left(workspace: Path) -> list[Path]:
-    mounted = [workspace] if workspace.is_mount() else []
-    return [*mounted, *workspace.parent.glob(".workspace*")]

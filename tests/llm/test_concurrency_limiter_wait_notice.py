@@ -8,8 +8,8 @@ from pydantic import SecretStr
 from aar.llm.concurrency_limiter import WaitNotice, is_waiting, waiting_line
 from aar.llm.gateway import Gateway
 
-from .conftest import KEY, House
-from .messages_server import Refusal, Turn, say
+from ..messages_server import Refusal, Turn, say
+from ..researcher.conftest import KEY, House
 from .test_gateway import request
 
 pytestmark = pytest.mark.anyio

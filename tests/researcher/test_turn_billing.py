@@ -23,9 +23,9 @@ from aar.store.database import Database
 from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry, Researcher
 
+from ..messages_server import Refusal, Turn, call, say
+from ..scoring.audits.test_reviewer import dossier
 from .conftest import CAMPAIGN, House, until
-from .messages_server import Refusal, Turn, call, say
-from .test_reviewer import dossier
 
 pytestmark = pytest.mark.anyio
 
