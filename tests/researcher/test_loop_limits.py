@@ -92,10 +92,10 @@ async def test_cancelled_in_mid_call_is_charged_at_its_worst_case(house: House) 
 
 
 async def test_what_others_reserved_and_do_not_use_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused: list[LimitBreach | None] = []
+    refused: list[LimitBreach] = []
     may_pass = turn._may_pass
 
-    async def noted(ctx: ResearcherContext, breach: LimitBreach | None) -> bool:
+    async def noted(ctx: ResearcherContext, breach: LimitBreach) -> bool:
         refused.append(breach)
         return await may_pass(ctx, breach)
 
