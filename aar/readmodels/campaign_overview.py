@@ -1,4 +1,4 @@
-"""The campaign overview of ``aar status`` and the live view, from one read."""
+"""The campaign overview of ``aar status`` and the live view, and the newest events of a log."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import Totals, read_totals
 from aar.campaign.diversity import current_families, latest_vendi_score, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
+from aar.events import parse_event
 from aar.forum.posts import list_posts
 from aar.forum.views import PostView
 from aar.problems.protocol import Metric
@@ -18,7 +20,10 @@ from aar.readmodels.alerts import Alert, list_alerts
 from aar.readmodels.formatting import is_offline
 from aar.readmodels.leaderboard import BoardRow, find_metric, read_board, read_queue_state
 from aar.scoring.submission_queue import QueueState
+from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.column_types import now
+from aar.store.event_log import LoggedEvent
+from aar.store.models import EventRecord
 
 _NEWEST_POSTS = 4
 
@@ -105,3 +110,15 @@ def read_overview(session: Session, campaign_id: str) -> CampaignOverview:
         queue=read_queue_state(session, campaign.id),
         alerts=list_alerts(session, campaign.id),
     )
+
+
+def list_recent_events(
+    session: Session, campaign_id: str, *, limit: int = 40, audience: Audience = Audience.OPERATOR
+) -> list[LoggedEvent]:
+    """Lists the newest events, newest first, as an audience may see them."""
+    query = select(EventRecord).where(EventRecord.campaign_id == campaign_id).order_by(EventRecord.id.desc())
+    events = [
+        LoggedEvent(row.id, row.campaign_id, row.researcher_id, row.at, parse_event(row.payload))
+        for row in session.scalars(query.limit(limit))
+    ]
+    return [seen for each in events if (seen := event_seen_by(each, audience)) is not None]

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from aar.redteam.gain import Gain
 from aar.redteam.score_arena import ScoreArena
-
-if TYPE_CHECKING:
-    from aar.redteam.score_arena import ScoreArena
 
 
 @dataclass(frozen=True, slots=True)

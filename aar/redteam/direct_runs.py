@@ -15,8 +15,7 @@ import numpy as np
 
 from aar.errors import ProblemError
 from aar.problems.protocol import Problem, Stage, Task
-from aar.redteam import gain as paired_gain
-from aar.redteam.gain import Gain
+from aar.redteam.gain import Gain, OutputPair, load_output, paired_gain
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.run_sandbox import prepared_bundles
 from aar.scoring.phases import draw_seeds
@@ -100,8 +99,8 @@ class DirectRuns:
         for place, before, after in zip(places, honest, attack, strict=True):
             if isinstance(after, str):
                 return after
-            pairs.append(paired_gain.OutputPair(place.task, place.index, before, after))
-        return await asyncio.to_thread(paired_gain.paired_gain, self.problem, pairs)
+            pairs.append(OutputPair(place.task, place.index, before, after))
+        return await asyncio.to_thread(paired_gain, self.problem, pairs)
 
     async def honest_on(self, places: Sequence[PreparedTask]) -> list[bytes]:
         """Return the honest method's outputs. Raises ProblemError if the baseline fails."""
@@ -114,7 +113,7 @@ class DirectRuns:
     async def has_items(self) -> bool:
         """Return True if outputs are arrays with one value for each row of ``test.npy``."""
         place = (await self.places(Stage.MEASURE, 1))[0]
-        rows, output = place.task.public / "test.npy", paired_gain.load_output((await self.honest_on([place]))[0])
+        rows, output = place.task.public / "test.npy", load_output((await self.honest_on([place]))[0])
         return output is not None and rows.is_file() and len(np.load(rows, allow_pickle=False)) == len(output)
 
     async def close(self) -> None:

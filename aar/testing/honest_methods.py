@@ -41,8 +41,8 @@ def judge_baselines(
         audit_seeds: of every other phase.
         first: the first seed; calls that differ in it by 1 share no seeds.
     """
-    judge_input = dict.fromkeys(phase for audit in audits for phase in audit.phases(problem))
-    phases = [MEASURE, CONFIRM, *(phase for phase in judge_input if phase not in (MEASURE, CONFIRM))]
+    audit_phases = dict.fromkeys(phase for audit in audits for phase in audit.phases(problem))
+    phases = [MEASURE, CONFIRM, *(phase for phase in audit_phases if phase not in (MEASURE, CONFIRM))]
     series = {phase.key: place for place, phase in enumerate(phases)}
     scores = {
         phase.key: measure_in_process(

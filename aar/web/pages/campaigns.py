@@ -17,10 +17,10 @@ from aar.campaign.views import CampaignView, list_campaigns, list_researchers
 from aar.forum.posts import list_posts
 from aar.problems.protocol import Metric
 from aar.readmodels.alerts import list_alerts, list_usage_doubts
+from aar.readmodels.campaign_overview import list_recent_events
 from aar.readmodels.formatting import is_offline
 from aar.readmodels.leaderboard import BoardRow, find_metric, read_board, read_queue_state
 from aar.readmodels.progress import HorizontalAxis, list_visible_submissions, read_progress
-from aar.readmodels.recent_events import list_recent_events
 from aar.report.charts.svg import axis_range
 from aar.report.comparison import spec_rows
 from aar.report.html_report import CONTENT_POLICY, render_report

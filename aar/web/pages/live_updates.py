@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from aar.readmodels.recent_events import list_recent_events
+from aar.readmodels.campaign_overview import list_recent_events
 from aar.scoring.visibility import Audience
 from aar.store.event_log import LoggedEvent
 from aar.web.api import event_stream
