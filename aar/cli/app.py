@@ -29,6 +29,19 @@ _AUDIT = panel_entries(
     ),
     ("reinstate", "audit:reinstate", "Put a disqualified submission back on the leaderboard."),
 )
+_FORUM = panel_entries(
+    "Commands",
+    ("list", "forum:list_", "List posts, newest first."),
+    ("search", "forum:search", "Search posts and comments, best match first."),
+    ("show", "forum:show", "Show a post with its comments, or with --history their former versions."),
+    ("post", "forum:post", "Write a post; every researcher reads it, marked as written by a person."),
+    ("comment", "forum:comment", "Comment on a post; its author reads it, marked as written by a person."),
+    ("edit", "forum:edit", "Edit a post or comment; its former version stays visible."),
+    ("retract", "forum:retract", "Retract a post or comment; it stays readable, marked, and leaves search results."),
+    ("pin", "forum:pin", "Pin a post above all others, for people and researchers."),
+    ("claims", "forum:claims", "List claimed topics: author, end and topic of each claim."),
+    ("release", "forum:release", "End a researcher's claim."),
+)
 _SPEC = panel_entries(
     "Commands",
     ("validate", "campaign.spec:validate", "Check a spec without starting anything."),
@@ -79,7 +92,7 @@ _COMMANDS = (
         ("events", "campaign.events:events", "Print the event log, or follow it."),
         ("report", "campaign.status:report", "Write the report as one HTML file."),
         ("serve", "serve:serve", "Serve the pages and the API until Ctrl-C."),
-        ("forum", "forum:app", "Read and search the forum, or write to it as a person."),
+        ("forum", _FORUM, "Read and search the forum, or write to it as a person."),
         ("audit", _AUDIT, "Inspect a submission; confirm, disqualify or reinstate it."),
     ),
     *panel_entries(

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from aar.campaign.views import get_researcher
-from aar.cli.command_group import CommandGroup
 from aar.cli.context import LATEST, CampaignOption, author_name, open_context
 from aar.cli.options import MAX_INTEGER, DatabaseOption, JsonFlag
 from aar.cli.output.printing import make_console, make_table, print_json, print_table
@@ -200,21 +199,9 @@ def release(
     print(f"claim {ended.id} of {ended.author} ended")
 
 
-COMMANDS = (edit, retract, pin, claims, release)
-"""In the order of the help."""
-
-
-app = typer.Typer(
-    cls=CommandGroup,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Read and search the forum, or write to it as a person.",
-)
-
 _Kind = Annotated[str, typer.Option("--kind", "-k", help="hypothesis, result, insight, error or question.")]
 
 
-@app.command("list")
 def list_(
     campaign: CampaignOption = LATEST,
     kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
@@ -235,7 +222,6 @@ def list_(
     _print(posts, json, empty="There is no post yet.")
 
 
-@app.command()
 def search(
     words: Annotated[list[str], typer.Argument(help="Words to search for in titles, bodies and comments.")],
     kind: Annotated[str | None, typer.Option("--kind", "-k", help="Only posts of this kind.")] = None,
@@ -266,7 +252,6 @@ def search(
     _print(posts, json, empty="No post contains these words.")
 
 
-@app.command()
 def show(
     post: PostId,
     past: Annotated[bool, typer.Option("--history", help="Show former versions instead, oldest first.")] = False,
@@ -313,7 +298,6 @@ def show(
         out.print(clean_text(comment.body), soft_wrap=True)
 
 
-@app.command()
 def post(
     title: Annotated[str, typer.Argument(help="One line.")],
     body: Body = None,
@@ -344,7 +328,6 @@ def post(
             print(clean_line(duplicate_warning(near)))
 
 
-@app.command()
 def comment(
     post: PostId,
     body: Body = None,
@@ -398,7 +381,3 @@ def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
             ", ".join(f"s{cited.number} {cited.status}" for cited in each.cites),
         )
     print_table(made, empty=empty)
-
-
-for _command in COMMANDS:
-    app.command()(_command)

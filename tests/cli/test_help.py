@@ -71,7 +71,9 @@ def test_the_table_holds_the_help_of_every_command() -> None:
     assert check(get_group(app)) > 40
 
 
-@pytest.mark.parametrize("group", [[], ["audit"], ["problem"], ["sandbox"], ["spec"], ["team"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "group", [[], ["audit"], ["forum"], ["problem"], ["sandbox"], ["spec"], ["team"]], ids=" ".join
+)
 def test_help_of_a_group_loads_no_command(group: list[str]) -> None:
     loaded = _modules_after(*group, "--help")
     heavy = {"pydantic", "sqlalchemy", "fastapi", "anthropic", "numpy", "docker", "structlog", "rich", "asyncio"}
