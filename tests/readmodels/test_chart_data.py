@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
 
 import pytest
 
@@ -12,8 +11,10 @@ from aar.budget.totals import read_totals
 from aar.readmodels.chart_data import ChartTable, cost_table, diversity_table, lineage_table, score_table, to_csv
 from aar.readmodels.progress import list_visible_submissions, read_progress
 
+from ..report.conftest import Archive
 
-def test_every_chart_is_a_table_too(archive: Any) -> None:
+
+def test_every_chart_is_a_table_too(archive: Archive) -> None:
     with archive.db.reading() as session:
         submissions = list_visible_submissions(session, "k3v9qd")
         found = read_progress(session, "k3v9qd", submissions)

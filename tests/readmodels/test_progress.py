@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,8 @@ from aar.redteam.campaign_rows import add_campaign
 from aar.store import event_log, open_database
 from aar.store.database import Database
 from aar.store.event_log import append_event
+
+from ..report.conftest import Archive
 
 BEGIN = datetime(2026, 4, 1, 9, tzinfo=UTC)
 START, PAUSE = CampaignStarted(pid=1, sandbox="docker"), CampaignPaused(cause="asked")
@@ -60,7 +61,7 @@ def test_before_the_start_no_time_runs(db: Database) -> None:
     assert clock_of(db, []).total == 0
 
 
-def test_the_frontier_only_climbs(archive: Any) -> None:
+def test_the_frontier_only_climbs(archive: Archive) -> None:
     with archive.db.reading() as session:
         found = read_progress(session, "k3v9qd", list_visible_submissions(session, "k3v9qd"))
     assert [point.mean for point in found.frontier] == [0.21, 0.32, 0.35, 0.4, 0.46, 0.52, 0.55]
@@ -68,13 +69,13 @@ def test_the_frontier_only_climbs(archive: Any) -> None:
     assert len(found.diversity) == 14
 
 
-def test_a_metric_to_lower_has_a_frontier_that_falls(archive: Any) -> None:
+def test_a_metric_to_lower_has_a_frontier_that_falls(archive: Archive) -> None:
     with archive.db.reading() as session:
         found = read_progress(session, "k3v9qd", list_visible_submissions(session, "k3v9qd"), higher_is_better=False)
     assert [point.mean for point in found.frontier] == [0.21, -0.9]
 
 
-def test_each_submission_stands_below_the_one_it_builds_on(archive: Any) -> None:
+def test_each_submission_stands_below_the_one_it_builds_on(archive: Archive) -> None:
     with archive.db.reading() as session:
         tree = lineage_tree(list_visible_submissions(session, "k3v9qd"))
     depths = {entry.submission.number: entry.depth for entry in tree}
@@ -82,7 +83,7 @@ def test_each_submission_stands_below_the_one_it_builds_on(archive: Any) -> None
     assert list(depths.values()) == [0, 1, 2, 0, 1, 2, 3, 0, 1, 0, 1, 2, 3, 0]
 
 
-def test_a_transcript_has_every_piece_in_words(archive: Any) -> None:
+def test_a_transcript_has_every_piece_in_words(archive: Archive) -> None:
     with archive.db.reading() as session:
         found = read_transcript(session, "k3v9qd-r1")
     assert [item.who for item in found.items] == ["controller", "researcher", "tool"]

@@ -18,6 +18,8 @@ from aar.settings import Settings
 from aar.store.event_log import append_event
 from aar.testing.example_campaign import SECRET
 
+from ..report.conftest import Archive
+
 _WORDS = st.text(st.sampled_from("abcdefghij ,.:;()[]{}=+*/\n\"'0123456789"), max_size=200)
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | _WORDS,
@@ -78,7 +80,7 @@ def test_what_does_not_is_left(text: str) -> None:
 
 
 def test_the_machines_and_the_campaigns_secrets_are_known(
-    archive: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_API_KEY", "value-of-some-key")
     monkeypatch.setenv("KEYBOARD", "a perfectly public value")
@@ -93,7 +95,7 @@ def test_the_machines_and_the_campaigns_secrets_are_known(
     assert found.text(text) == " ".join([REMOVED_MARK] * 5) + " a perfectly public value"
 
 
-def test_pages_and_the_api_read_transcripts_without_secrets(archive: Any) -> None:
+def test_pages_and_the_api_read_transcripts_without_secrets(archive: Archive) -> None:
     token = new_token()
     content = [{"type": "text", "text": f"AAR_TOKEN={token}"}]
     happened = ToolFinished(tool_use_id="x", tool="bash", content=content, is_error=False, seconds=0.1)

@@ -37,7 +37,7 @@ def open_archive(example_copies: ExampleCopies, home: Path) -> Iterator[Archive]
 
 
 @pytest.fixture
-def archive(example_copies: ExampleCopies, tmp_path: Path) -> Iterator[Archive]:
+def archive(example_copies: ExampleCopies, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """A campaign of the test's own."""
-    with open_archive(example_copies, tmp_path / "archive") as made:
+    with open_archive(example_copies, tmp_path_factory.mktemp("archive")) as made:
         yield made

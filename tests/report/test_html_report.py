@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from aar.report.html_report import write_report
 from aar.testing.example_campaign import PART, SECRET
 
 from ..example_copies import ExampleCopies
-from .conftest import open_archive
+from .conftest import Archive, open_archive
 
 
 class Elements(HTMLParser):
@@ -84,13 +83,13 @@ def test_it_tells_the_whole_story(html: str, part: str) -> None:
     assert part in html
 
 
-def test_nothing_hidden_is_in_it(archive: Any, html: str) -> None:
+def test_nothing_hidden_is_in_it(archive: Archive, html: str) -> None:
     for secret in (SECRET, str(PART), *archive.example.tokens.values()):
         assert secret not in html
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", html)
 
 
-def test_a_campaign_in_which_nothing_happened_has_a_report_too(archive: Any, tmp_path: Path) -> None:
+def test_a_campaign_in_which_nothing_happened_has_a_report_too(archive: Archive, tmp_path: Path) -> None:
     with archive.db.writing() as session:
         add_campaign(session, "empty2", 1)
     html = write_report(archive.db, "empty2", tmp_path / "r.html", snapshots=archive.snapshots).read_text()
@@ -98,13 +97,13 @@ def test_a_campaign_in_which_nothing_happened_has_a_report_too(archive: Any, tmp
     assert "No posts." in html
 
 
-def test_no_campaign_no_report(archive: Any, tmp_path: Path) -> None:
+def test_no_campaign_no_report(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="zzz"):
         write_report(archive.db, "zzz", tmp_path / "r.html", snapshots=archive.snapshots)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_place_that_cannot_be_written_is_named(archive: Any, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(archive: Archive, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         write_report(archive.db, "k3v9qd", tmp_path / "file" / "r.html", snapshots=archive.snapshots)

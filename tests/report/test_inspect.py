@@ -15,6 +15,8 @@ from aar.report.inspect_export import write_inspect_log
 from aar.scoring.submissions import list_submissions
 from aar.store.event_log import append_event
 
+from .conftest import Archive
+
 pytest.importorskip("inspect_ai", reason="the extra inspect (inspect_ai) is not installed")
 
 from inspect_ai.log import EvalLog, read_eval_log
@@ -25,7 +27,7 @@ PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgG
 
 
 @pytest.fixture
-def lived(archive: Any) -> Any:
+def lived(archive: Archive) -> Archive:
     """The example campaign, its third researcher with a harder life: news, a plot, an error, a reset, a failed call."""
     call = {"type": "tool_use", "id": "t-2", "name": "submit_method", "input": {"path": "/workspace/m"}}
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PIXEL}}
@@ -55,14 +57,14 @@ def lived(archive: Any) -> Any:
     return archive
 
 
-def exported(archive: Any, path: Path) -> EvalLog:
+def exported(archive: Archive, path: Path) -> EvalLog:
     with archive.db.reading() as session:
         assert write_inspect_log(session, RESEARCHER, path) == path
     return read_eval_log(path, resolve_attachments=True)
 
 
 @pytest.mark.parametrize("form", ["out.eval", "out.json"])
-def test_messages_come_in_the_logs_order(lived: Any, tmp_path: Path, form: str) -> None:
+def test_messages_come_in_the_logs_order(lived: Archive, tmp_path: Path, form: str) -> None:
     log = exported(lived, tmp_path / form)
     assert log.samples is not None
     [sample] = log.samples
@@ -77,7 +79,7 @@ def test_messages_come_in_the_logs_order(lived: Any, tmp_path: Path, form: str) 
     assert len(sample.messages) == 8
 
 
-def test_thinking_calls_results_and_pictures_are_what_they_are(lived: Any, tmp_path: Path) -> None:
+def test_thinking_calls_results_and_pictures_are_what_they_are(lived: Archive, tmp_path: Path) -> None:
     log = exported(lived, tmp_path / "out.eval")
     assert log.samples is not None
     messages = log.samples[0].messages
@@ -98,7 +100,7 @@ def test_thinking_calls_results_and_pictures_are_what_they_are(lived: Any, tmp_p
     assert "\x1b" not in messages[3].text
 
 
-def test_scores_usage_and_model_are_the_campaigns(lived: Any, tmp_path: Path) -> None:
+def test_scores_usage_and_model_are_the_campaigns(lived: Archive, tmp_path: Path) -> None:
     log = exported(lived, tmp_path / "out.json")
     assert log.samples is not None
     assert log.results is not None
@@ -123,6 +125,6 @@ def test_scores_usage_and_model_are_the_campaigns(lived: Any, tmp_path: Path) ->
     assert log.eval.dataset.name == CAMPAIGN
 
 
-def test_another_ending_is_refused(lived: Any, tmp_path: Path) -> None:
+def test_another_ending_is_refused(lived: Archive, tmp_path: Path) -> None:
     with lived.db.reading() as session, pytest.raises(UsageError, match="invalid name for an Inspect log"):
         write_inspect_log(session, RESEARCHER, tmp_path / "out.log")

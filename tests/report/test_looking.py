@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import func, select
@@ -42,6 +41,8 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import append_event
 from aar.store.models import Campaign, EventRecord, Researcher
+
+from .conftest import Archive
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
 
@@ -227,7 +228,7 @@ def test_a_difference_says_what_came_and_went() -> None:
     assert many.cut > 800
 
 
-def test_a_submissions_code_differs_from_its_parents(archive: Any) -> None:
+def test_a_submissions_code_differs_from_its_parents(archive: Archive) -> None:
     with archive.db.reading() as session:
         child = get_submission(session, "k3v9qd", 14)
         parent = find_parent(child, list_visible_submissions(session, "k3v9qd"))
@@ -238,7 +239,7 @@ def test_a_submissions_code_differs_from_its_parents(archive: Any) -> None:
     assert [(each.path, each.change, each.added, each.removed) for each in found] == [("run.py", "changed", 2, 2)]
 
 
-def test_each_split_has_a_score_and_together_they_are_about_the_mean(archive: Any) -> None:
+def test_each_split_has_a_score_and_together_they_are_about_the_mean(archive: Archive) -> None:
     with archive.db.reading() as session:
         submission = get_submission(session, "k3v9qd", 14)
         found = read_seed_scores(session, "weak_to_strong", submission.id, ["measure"])

@@ -81,6 +81,7 @@ class TestWeakToStrong(_Bubblewrapped):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 class TestPrincipalAxes:
     """The same attacks where splits share coordinates: each is worth making, and the audit tells."""
 
