@@ -28,7 +28,7 @@ from aar.problems.registry import find_problem
 from aar.problems.search_space import SearchableProblem
 from aar.scoring.audits.audit_runner import available_audits
 from aar.scoring.audits.protocol import AuditVerdict
-from aar.scoring.audits.static_audit import audit_result, check_code, list_modules
+from aar.scoring.audits.static_audit import audit_result, check_code
 from aar.testing.honest_methods import HONEST_FORMS, AuditAnswer, honest_form, judge_baselines
 
 NOISE = (0.2, 0.4)
@@ -43,7 +43,6 @@ def repeat(name: str, seeds: int, audit_seeds: int, first: int) -> list[AuditAns
 def read_drawn(problem: Problem, count: int) -> Counter[AuditVerdict]:
     """Print the static audit's findings on methods drawn from the repertoire."""
     found: Counter[AuditVerdict] = Counter()
-    known = list_modules(problem.lab())
     if not isinstance(problem, SearchableProblem):
         return found
     repertoire, rng = problem.repertoire(), Random(5)
@@ -54,7 +53,7 @@ def read_drawn(problem: Problem, count: int) -> Counter[AuditVerdict]:
             method.mkdir()
             for name, text in repertoire.render(genome, parent=None).items():
                 (method / name).write_text(text)
-            found[audit_result(check_code(method, known)).verdict] += 1
+            found[audit_result(check_code(method)).verdict] += 1
     return found
 
 

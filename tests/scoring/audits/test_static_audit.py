@@ -59,7 +59,6 @@ CHEATS: dict[str, list[str]] = {
         "import os, sys\nos.listdir(os.path.join(sys.argv[2], '..'))",
         "import sys\nopen(sys.argv[2] + '/../x')",
         "import sys\nopen(f'{sys.argv[2]}/../x')",
-        "import numpy as np\nnp.load('/answers/movie.npy')",
     ],
     "table": [
         f"ANSWERS = {list(range(5000))}",
@@ -84,8 +83,6 @@ CHEATS: dict[str, list[str]] = {
         "import sys\nsys.path.insert(0, 'calibration.bin')\nimport warmup",
         "from sys import path\npath.append('x')",
         "import sys as s\ns.meta_path.append(None)",
-        "import warmup",
-        "import aar",
         "import importlib.util\nimportlib.util.spec_from_file_location('x', 'y')",
     ],
     "unreadable": ["def f(:\n", "x = " + "1 + " * 100_000 + "1", "x = 1\n" * 300_000, "a=b.c\n" * 30_000, "\0"],
