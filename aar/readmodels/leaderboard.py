@@ -16,11 +16,11 @@ from aar.problems.registry import find_problem
 from aar.readmodels.submission_details import PhaseView, Score, SubmissionDetails, list_submission_details
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import AuditVerdict
-from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
+from aar.scoring.results.leaderboard import LeaderboardRow
 from aar.scoring.results.ranking_statistics import shrink_scores
 from aar.scoring.submission_queue import QueueState, read_queue
 from aar.scoring.submissions import SubmissionView, invalidated_submissions
-from aar.scoring.visibility import Audience, RestrictedData, may_see, rows_seen_by, submission_seen_by
+from aar.scoring.visibility import Audience, RestrictedData, leaderboard_seen_by, may_see, submission_seen_by
 from aar.store.models import Campaign, ScoringRun, Submission
 
 
@@ -85,11 +85,7 @@ def read_board(
         higher_is_better: the problem's ``metric.higher_is_better``.
         limit: maximum number of rows; None for all.
     """
-    disclosed_only = not may_see(audience, RestrictedData.WITHHELD_SCORES)
-    ranked = read_leaderboard(
-        session, campaign_id, limit=limit, higher_is_better=higher_is_better, disclosed_only=disclosed_only
-    )
-    rows = rows_seen_by(ranked, audience)
+    rows = leaderboard_seen_by(session, campaign_id, audience, limit=limit, higher_is_better=higher_is_better)
     fallen = [submission_seen_by(each, audience) for each in invalidated_submissions(session, campaign_id)]
     return Board(
         _with_confirmations(session, campaign_id, rows, shown=may_see(audience, RestrictedData.SEALED_SCORES)),

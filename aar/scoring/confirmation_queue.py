@@ -108,11 +108,6 @@ def list_checks(session: Session, campaign_id: str, submission_id: int | None = 
     return [_view(*row) for row in session.execute(query.order_by(SubmissionCheck.id))]
 
 
-def pending_checks(session: Session, campaign_id: str) -> list[CheckView]:
-    """List the checks that are queued or running, oldest first."""
-    return [check for check in list_checks(session, campaign_id) if check.state in OPEN_CHECK_STATES]
-
-
 def claim_check(
     session: Session, campaign_id: str, problem: Problem, plan: CheckPlan, audit_phases: Sequence[Phase], secret: str
 ) -> ScoringJob | None:

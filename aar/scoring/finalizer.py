@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,13 +23,18 @@ from aar.scoring.audits.audit_runner import AuditRunner
 from aar.scoring.audits.protocol import AuditResult, AuditVerdict, PhaseScores
 from aar.scoring.confirmation_queue import CheckPlan, close_check, request_check
 from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, MEASURE, ON_TRANSFER_DOMAINS, Phase, phase_of
-from aar.scoring.results import ranking_statistics, score_writer, verdict_messages
+from aar.scoring.results import score_writer, verdict_messages
 from aar.scoring.results.leaderboard import read_ranked_rows
-from aar.scoring.results.ranking_statistics import ScoreSample, fit_variance_prior, make_sample, sample_from_estimate
-from aar.scoring.results.score_writer import log_problem_fault
+from aar.scoring.results.ranking_statistics import (
+    ScoreSample,
+    fit_variance_prior,
+    make_sample,
+    refutes,
+    sample_from_estimate,
+)
 from aar.scoring.submission_queue import ScoringJob, list_runs, skip_unfinished
 from aar.scoring.submission_status import SCORER, disqualify, record_confirmation, submissions_of_same_code
-from aar.scoring.submissions import SHOWN_DECIMALS, SubmissionView, find_submission
+from aar.scoring.submissions import SHOWN_DECIMALS, SubmissionView, get_submission
 from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.event_log import append_event
@@ -36,144 +42,142 @@ from aar.store.models import StageEstimate, StatusChange, Submission, Submission
 
 log = structlog.get_logger(__name__)
 
+_SAMPLED = (Submission.mean, Submission.standard_error, Submission.freedom, Submission.seeds, Submission.by_domain)
+_WHERE = {CONFIRM.key: "the sealed split", ON_TRANSFER_DOMAINS.key: "the transfer domains"}
 
+
+@dataclass(eq=False)
 class Finalizer:
     """Pools scores, runs audits and writes verdicts.
 
     If it is killed in between, it repeats the work with the same result.
     """
 
-    def __init__(self, db: Database, campaign_id: str, problem: Problem, auditor: AuditRunner, plan: CheckPlan) -> None:
-        self._db = db
-        self._campaign_id = campaign_id
-        self._problem = problem
-        self._auditor = auditor
-        self._plan = plan
-        self._finishing = anyio.Lock()
+    db: Database
+    campaign_id: str
+    problem: Problem
+    auditor: AuditRunner
+    plan: CheckPlan
+    _finishing: anyio.Lock = field(default_factory=anyio.Lock, init=False)
 
-    async def finalize(self, work: ScoringJob) -> None:
+    async def finalize(self, job: ScoringJob) -> None:
         """Write the result of the runs.
 
         A submission whose score the problem cannot pool is set aside alone.
         """
-        if work.check_id is not None:
-            await self._close_check(work, work.check_id)
-        elif work.failed:
-            await self._db.write(lambda session: score_writer.reject_submission(session, work.submission_id))
+        if job.check_id is not None:
+            await self._finalize_check(job, job.check_id)
+        elif job.failed:
+            await self.db.write(lambda session: score_writer.reject_submission(session, job.submission_id))
         else:
             async with self._finishing:  # two submissions of the same code pool each other's runs
                 try:
-                    found = await self._pooled(work.submission_id, MEASURE)
+                    measured = await self._pool(job, MEASURE)
                 except ProblemError as error:
-                    cause = _told(work, error)
-                    fault = error.message
-                    await self._db.write(
-                        lambda session: score_writer.set_aside_submission(session, work.submission_id, cause, fault)
+                    cause, fault = _unpooled(error), error.message
+                    await self.db.write(
+                        lambda session: score_writer.set_aside_submission(session, job.submission_id, cause, fault)
                     )
                 else:
-                    if found is not None:
-                        await self._db.write(partial(self._measure, work=work, found=found))
+                    if measured is not None:
+                        await self.db.write(partial(self._record_measurement, job=job, measured=measured))
 
-    async def _close_check(self, work: ScoringJob, check_id: int) -> None:
-        if work.failed:
-            await self._db.write(lambda session: fail_check(session, check_id))
+    async def view(self, number: int) -> SubmissionView:
+        """Return a submission as it is now. Raises NotFound."""
+        return await self.db.read(lambda session: get_submission(session, self.campaign_id, number))
+
+    def _record_measurement(self, session: Session, job: ScoringJob, measured: PhaseScores) -> None:
+        score_writer.record_measurement(
+            session,
+            job.submission_id,
+            measured.estimate,
+            seeds=measured.seeds,
+            domains=len(self.problem.climbed_domains),
+            metric=self.problem.metric,
+        )
+        self._request_leader_confirmation(session)
+
+    async def _finalize_check(self, job: ScoringJob, check_id: int) -> None:
+        if job.failed:
+            await self.db.write(lambda session: _fail_check(session, check_id))
         else:
             try:
-                phases = await self._answers(work, check_id)
+                phases = await self._pool_check(job, check_id)
             except ProblemError as error:
-                cause, fault = _told(work, error), error.message
-                await self._db.write(lambda session: fail_check(session, check_id, cause, fault))
+                cause, fault = _unpooled(error), error.message
+                await self.db.write(lambda session: _fail_check(session, check_id, cause, fault))
             else:
-                await self._finish_check(work, check_id, phases)
-        await self._db.write(self._request_leader_confirmation)
+                await self._finish_check(job, check_id, phases)
+        await self.db.write(self._request_leader_confirmation)
 
-    async def _answers(self, work: ScoringJob, check_id: int) -> dict[str, PhaseScores]:
+    async def _pool_check(self, job: ScoringJob, check_id: int) -> dict[str, PhaseScores]:
         """Return the phases of a check that have a score.
 
         Raises ProblemError if a phase that decides has none.
         """
-        found = dict[str, PhaseScores]()
-        for key in await self._db.read(lambda session: _answered(session, work.submission_id, check_id)):
+        pooled = dict[str, PhaseScores]()
+        for key in await self.db.read(lambda session: _succeeded_phases(session, job.submission_id, check_id)):
             phase = phase_of(key)
             try:
-                scores = await self._pooled(work.submission_id, phase)
-            except ProblemError as error:
+                scores = await self._pool(job, phase)
+            except ProblemError:
                 if phase in DECISIVE:
                     raise
-                _told(work, error)  # the audit that needs the phase reports that it was not answered
-            else:
-                if scores is not None:
-                    found[key] = scores
-        return found
+                continue  # the audit that needs the phase reports that it was not answered
+            if scores is not None:
+                pooled[key] = scores
+        return pooled
 
-    async def _finish_check(self, work: ScoringJob, check_id: int, phases: dict[str, PhaseScores]) -> None:
+    async def _finish_check(self, job: ScoringJob, check_id: int, phases: dict[str, PhaseScores]) -> None:
         findings = []
-        if await self._db.read(lambda session: is_confirmation(session, check_id)):
+        check = await self.db.read(lambda session: session.get_one(SubmissionCheck, check_id).kind)
+        if check == CONFIRMATION:
             before = {}
-            try:
-                measured = await self._pooled(work.submission_id, MEASURE)
-            except ProblemError as error:
-                _told(work, error)  # the audits that would compare with it report that they cannot
-            else:
+            with suppress(ProblemError):  # the audits that would compare with it report that they cannot
+                measured = await self._pool(job, MEASURE)
                 before = {MEASURE.key: measured} if measured is not None else {}
-            findings = await self._auditor.run_confirmation(await self.view(work.number), {**before, **phases})
-        await self._db.write(
+            findings = await self.auditor.run_confirmation(await self.view(job.number), before | phases)
+        await self.db.write(
             partial(
                 finish_check,
                 check_id=check_id,
                 phases=phases,
                 findings=findings,
-                plan=self._plan,
-                metric=self._problem.metric,
+                plan=self.plan,
+                metric=self.problem.metric,
             )
         )
 
-    async def view(self, number: int) -> SubmissionView:
-        """Return a submission as it is now. Raises NotFound."""
-        return await self._db.read(lambda session: find_submission(session, self._campaign_id, number))
-
-    def _measure(self, session: Session, work: ScoringJob, found: PhaseScores) -> None:
-        score_writer.record_measurement(
-            session,
-            work.submission_id,
-            found.estimate,
-            seeds=found.seeds,
-            domains=len(self._problem.climbed_domains),
-            metric=self._problem.metric,
-        )
-        self._request_leader_confirmation(session)
-
     def _request_leader_confirmation(self, session: Session) -> None:
-        if self._plan.leaders:
+        if self.plan.leaders:
             session.flush()
-            better = self._problem.metric.higher_is_better
-            request_leader_confirmation(session, self._campaign_id, higher_is_better=better)
+            better = self.problem.metric.higher_is_better
+            request_leader_confirmation(session, self.campaign_id, higher_is_better=better)
 
-    async def _pooled(self, submission_id: int, phase: Phase) -> PhaseScores | None:
-        pooled = await self._db.read(lambda session: score_writer.read_pooled_scores(session, submission_id, phase))
+    async def _pool(self, job: ScoringJob, phase: Phase) -> PhaseScores | None:
+        """Pool a phase's scores; None if it has none. Logs a ProblemError and raises it."""
+        pooled = await self.db.read(lambda session: score_writer.read_pooled_scores(session, job.submission_id, phase))
         if not pooled.scores:
             return None
-        return PhaseScores(await pool_scores(self._problem, pooled.scores), pooled.scores, pooled.seeds)
+        try:
+            return PhaseScores(await pool_scores(self.problem, pooled.scores), pooled.scores, pooled.seeds)
+        except ProblemError as error:
+            log.error("a submission is set aside", submission=f"s{job.number}", cause=_unpooled(error))
+            raise
 
 
-def _told(work: ScoringJob, error: ProblemError) -> str:
-    cause = f"the problem could not pool its scores: {error.message}"
-    log.error("a submission is set aside", submission=f"s{work.number}", cause=cause)
-    return cause
+def _unpooled(error: ProblemError) -> str:
+    return f"the problem could not pool its scores: {error.message}"
 
 
-def _answered(session: Session, submission_id: int, check_id: int) -> list[str]:
+def _succeeded_phases(session: Session, submission_id: int, check_id: int) -> list[str]:
     """Return the phases of a check in which no run failed."""
     rows = list_runs(session, submission_id, check_id)
     failed = {row.stage for row in rows if row.state == "failed"}
     return [key for key in dict.fromkeys(row.stage for row in rows) if key not in failed]
 
 
-_SAMPLED = (Submission.mean, Submission.standard_error, Submission.freedom, Submission.seeds, Submission.by_domain)
-_WHERE = {CONFIRM.key: "the sealed split", ON_TRANSFER_DOMAINS.key: "the transfer domains"}
-
-
-def store_estimates(session: Session, submission_id: int, phases: Mapping[str, PhaseScores]) -> None:
+def _store_estimates(session: Session, submission_id: int, phases: Mapping[str, PhaseScores]) -> None:
     """Write a submission's pooled scores, over all runs so far of each phase.
 
     Raises:
@@ -188,20 +192,6 @@ def store_estimates(session: Session, submission_id: int, phases: Mapping[str, P
         row.freedom = estimate.freedom
         row.by_domain = {domain: asdict(part) for domain, part in estimate.by_domain.items()}
         session.add(row)
-
-
-def read_estimates(session: Session, submission_id: int) -> dict[str, StageEstimate]:
-    """Return a submission's pooled scores beside the measurement, by phase key.
-
-    They are for people; researchers never see them.
-    """
-    rows = session.scalars(select(StageEstimate).where(StageEstimate.submission_id == submission_id))
-    return {row.stage: row for row in rows}
-
-
-def is_confirmation(session: Session, check_id: int) -> bool:
-    """Return True if a check is a confirmation, so that its audits are run."""
-    return session.get_one(SubmissionCheck, check_id).kind == CONFIRMATION
 
 
 def finish_check(
@@ -224,7 +214,7 @@ def finish_check(
         return
     submission = session.get_one(Submission, check.submission_id)
     skip_unfinished(list_runs(session, submission.id, check_id))
-    store_estimates(session, submission.id, phases)
+    _store_estimates(session, submission.id, phases)
     for finding in findings:
         record_finding(session, submission, finding)
     key = CONFIRM.key if check.kind == CONFIRMATION else ON_TRANSFER_DOMAINS.key
@@ -244,7 +234,7 @@ def finish_check(
     _notify_authors(session, submission)
 
 
-def fail_check(session: Session, check_id: int, cause: str = "", fault: str = "") -> None:
+def _fail_check(session: Session, check_id: int, cause: str = "", fault: str = "") -> None:
     """Close a check with a failed run: a confirmation refutes, a transfer changes nothing.
 
     Where the problem could not prepare a run or pool the scores, nothing is known about the method: the submission's
@@ -274,7 +264,7 @@ def fail_check(session: Session, check_id: int, cause: str = "", fault: str = ""
         outcome = f"did not run on {where}"
     _announce(session, check, submission, outcome, None)
     if fault:
-        log_problem_fault(session, submission, fault)
+        score_writer.log_problem_fault(session, submission, fault)
     if check.kind == CONFIRMATION:
         if not unknown:
             record_confirmation(session, submission, "refuted", f"it {outcome}", SCORER)
@@ -310,7 +300,7 @@ def _refutes(session: Session, submission: Submission, found: PhaseScores, plan:
     )
     better = metric.higher_is_better
     codes = _measured_codes(session, submission.campaign_id, better)
-    return ranking_statistics.refutes(
+    return refutes(
         _sample(submission, better),
         sample_from_estimate(found.estimate, found.seeds, higher_is_better=better),
         tries=max(1, len(codes)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
 
 import anyio
 from anyio import CancelScope
@@ -33,12 +34,13 @@ from aar.store.database import Database
 _POLL_SECONDS = 5.0
 
 
+@dataclass(eq=False, repr=False)
 class Scorer:
     """Scores one campaign's submissions; one scorer per campaign at a time.
 
     Args:
         db: holds the queue and the scores.
-        clean_room: this scorer alone uses its work folder.
+        clean_room: this scorer alone uses its job folder.
         ledger: reserves each run's core-seconds; the campaign, not a researcher, pays for checks.
         seeds: fresh seeds per submission, each run on every domain climbed on.
         parallel: methods running at the same time.
@@ -47,40 +49,33 @@ class Scorer:
         plan: how checks are made; None confirms with as many seeds as a submission gets, and only on request.
     """
 
-    def __init__(
-        self,
-        db: Database,
-        campaign_id: str,
-        problem: Problem,
-        clean_room: CleanRoom,
-        ledger: Ledger,
-        *,
-        seeds: int,
-        parallel: int,
-        secret: str,
-        audits: Sequence[Audit] = (),
-        plan: CheckPlan | None = None,
-    ) -> None:
-        self._db = db
-        self._campaign_id = campaign_id
-        self._problem = problem
-        self._clean_room = clean_room
-        self._executor = RunExecutor(db, campaign_id, problem, clean_room, ledger, parallel)
-        self._seeds = seeds
-        self.parallel = parallel
-        self._secret = secret
-        self._plan = plan or CheckPlan(confirm_seeds=seeds)
-        self._auditor = AuditRunner(
-            db, problem, clean_room.snapshots, clean_room.work_dir, audits, clean_room.on_incident
+    db: Database
+    campaign_id: str
+    problem: Problem
+    clean_room: CleanRoom
+    ledger: Ledger
+    _: KW_ONLY
+    seeds: int
+    parallel: int
+    secret: str
+    audits: Sequence[Audit] = ()
+    plan: CheckPlan | None = None
+
+    def __post_init__(self) -> None:
+        """Make the parts that do the work."""
+        self._plan = self.plan or CheckPlan(confirm_seeds=self.seeds)
+        self._executor = RunExecutor(
+            self.db, self.campaign_id, self.problem, self.clean_room, self.ledger, self.parallel
         )
-        self._closer = Finalizer(db, campaign_id, problem, self._auditor, self._plan)
-        self._agenda = RunScheduler(self._claim, self._claim_check, [])
+        self._auditor = AuditRunner(self.db, self.problem, self.clean_room, self.audits)
+        self._finalizer = Finalizer(self.db, self.campaign_id, self.problem, self._auditor, self._plan)
+        self._scheduler = RunScheduler(self._claim, self._claim_check, [])
         self._changed = anyio.Condition()
 
     @property
     def runs_per_submission(self) -> int:
         """Return the number of scoring runs of one submission."""
-        return self._seeds * len(self._problem.climbed_domains)
+        return self.seeds * len(self.problem.climbed_domains)
 
     async def serve(self) -> None:
         """Score submissions until cancelled.
@@ -92,17 +87,17 @@ class Scorer:
             ProblemError: the problem's own code can prepare no split any more; waiting submissions stay in the queue.
             Conflict: the campaign was begun under another version of the problem.
         """
-        await self._db.read(lambda session: check_problem_version(session, self._campaign_id, self._problem))
-        await self._clean_room.remove_leftovers(self._campaign_id)
-        left = await self._db.write(lambda session: submission_queue.recover_submissions(session, self._campaign_id))
-        for work in left:
-            work.audit = "due" if self._auditor.has_static_audits else ""
-        left += await self._db.write(lambda session: confirmation_queue.recover_checks(session, self._campaign_id))
-        self._agenda = RunScheduler(self._claim, self._claim_check, left)
-        for work in [work for work in left if work.is_done and not work.audit]:
-            await self._close(work)
+        await self.db.read(lambda session: check_problem_version(session, self.campaign_id, self.problem))
+        await self.clean_room.remove_leftovers(self.campaign_id)
+        left = await self.db.write(lambda session: submission_queue.recover_submissions(session, self.campaign_id))
+        for job in left:
+            self._require_audit(job)
+        left += await self.db.write(lambda session: confirmation_queue.recover_checks(session, self.campaign_id))
+        self._scheduler = RunScheduler(self._claim, self._claim_check, left)
+        for job in [job for job in left if job.is_done and not job.audit]:
+            await self._close(job)
         with unwrap_exception_group():
-            warm = self._clean_room.warm_sandboxes(self._campaign_id, self.parallel)
+            warm = self.clean_room.warm_sandboxes(self.campaign_id, self.parallel)
             async with warm, anyio.create_task_group() as lanes:
                 lanes.start_soon(self._auditor.warm_up)
                 lanes.start_soon(self._load_problem)
@@ -116,11 +111,11 @@ class Scorer:
         An error in it shows in the first run.
         """
         with suppress(AarError, OSError):
-            await call_plugin(self._problem, "brief")
+            await call_plugin(self.problem, "brief")
 
     def notify(self) -> None:
         """Wake the scorer after a submission was committed, instead of at the next poll."""
-        self._agenda.wake()
+        self._scheduler.wake()
 
     async def wait_for(self, submission_number: int, timeout: float) -> SubmissionView:
         """Wait for a submission's verdict; after ``timeout`` seconds return it as it is.
@@ -130,25 +125,25 @@ class Scorer:
             LimitReached: its researcher is at a limit, so it will not be scored until that is raised.
         """
         self.notify()
-        view = await self._closer.view(submission_number)
+        view = await self._finalizer.view(submission_number)
         with anyio.move_on_after(timeout):
             async with self._changed:
                 while not view.finished:
-                    if view.researcher_id in self._agenda.blocked:
-                        raise self._agenda.blocked[view.researcher_id]
+                    if view.researcher_id in self._scheduler.blocked:
+                        raise self._scheduler.blocked[view.researcher_id]
                     # Read under the lock: a verdict that arrives now cannot slip between the check and the wait.
-                    view = await self._closer.view(submission_number)
+                    view = await self._finalizer.view(submission_number)
                     if not view.finished:
                         await self._change()
-        return await self._closer.view(submission_number)
+        return await self._finalizer.view(submission_number)
 
     async def drain(self) -> None:
         """Wait until every submission has its verdict, except those of researchers at a limit."""
         self.notify()
         async with self._changed:
-            while await self._db.read(
+            while await self.db.read(
                 lambda session: submission_queue.count_unfinished(
-                    session, self._campaign_id, tuple(self._agenda.blocked)
+                    session, self.campaign_id, tuple(self._scheduler.blocked)
                 )
             ):
                 await self._change()
@@ -163,105 +158,106 @@ class Scorer:
         Returns:
             A text that names what was left undone, and why, for people; empty when all was done.
         """
-        await run_final_confirmations(self._db, self._campaign_id, self._problem, top, transfer_top, self._drain_checks)
-        limit = self._agenda.blocked.get(CHECKS_PAYER)
+        await run_final_confirmations(self.db, self.campaign_id, self.problem, top, transfer_top, self._drain_checks)
+        limit = self._scheduler.blocked.get(CHECKS_PAYER)
         if limit is None:
             return ""
-        open_ones = await self._db.read(
-            lambda session: confirmation_queue.count_open_checks(session, self._campaign_id)
-        )
+        open_ones = await self.db.read(lambda session: confirmation_queue.count_open_checks(session, self.campaign_id))
         return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
 
     async def _drain_checks(self) -> bool:
         """Wait until no check is open; False if the rest exceeds a limit."""
         self.notify()
         async with self._changed:
-            while await self._db.read(lambda session: confirmation_queue.count_open_checks(session, self._campaign_id)):
-                if CHECKS_PAYER in self._agenda.blocked:
+            while await self.db.read(lambda session: confirmation_queue.count_open_checks(session, self.campaign_id)):
+                if CHECKS_PAYER in self._scheduler.blocked:
                     return False
                 await self._change()
         return True
 
     async def _claim(self, skip: Collection[str]) -> ScoringJob | None:
-        work = await self._db.write(
+        job = await self.db.write(
             lambda session: submission_queue.claim_submission(
                 session,
-                self._campaign_id,
-                domains=self._problem.climbed_domains,
-                seeds=self._seeds,
-                secret=self._secret,
+                self.campaign_id,
+                domains=self.problem.climbed_domains,
+                seeds=self.seeds,
+                secret=self.secret,
                 skip=skip,
             )
         )
-        if work is not None:
-            work.audit = "due" if self._auditor.has_static_audits else ""
-            if work.is_done and not work.audit:
-                await self._close(work)  # it was reinstated after all its runs were made
-        return work
+        if job is not None:
+            self._require_audit(job)
+            if job.is_done and not job.audit:
+                await self._close(job)  # it was reinstated after all its runs were made
+        return job
+
+    def _require_audit(self, job: ScoringJob) -> None:
+        job.audit = "due" if self._auditor.has_static_audits else ""
 
     async def _claim_check(self, skip: Collection[str]) -> ScoringJob | None:
         phases = self._auditor.phases()
-        work = await self._db.write(
+        job = await self.db.write(
             lambda session: confirmation_queue.claim_check(
-                session, self._campaign_id, self._problem, self._plan, phases, self._secret
+                session, self.campaign_id, self.problem, self._plan, phases, self.secret
             )
         )
-        if work is not None and work.is_done:
-            await self._close(work)
-        return work
+        if job is not None and job.is_done:
+            await self._close(job)
+        return job
 
     async def _lane(self) -> None:
         while True:
-            work, ticket = await self._agenda.next()
-            trial = None
+            job, spec = await self._scheduler.next()
+            result = None
             with CancelScope() as scope:
-                work.under_way.add(scope)
+                job.under_way.add(scope)
                 try:
-                    if ticket is None:
-                        await self._audit(work)
+                    if spec is None:
+                        await self._audit(job)
                     else:
-                        trial = await self._make(work, ticket)
+                        result = await self._make(job, spec)
                 finally:
-                    work.under_way.discard(scope)
+                    job.under_way.discard(scope)
             # The first failure of a submission cancels its other runs, and not the lane that closes it.
-            if ticket is not None and trial is not None:
-                await self._count(work, ticket, trial)
+            if spec is not None and result is not None:
+                await self._count(job, spec, result)
 
-    async def _audit(self, work: ScoringJob) -> None:
-        await self._auditor.run_static(await self._closer.view(work.number))
-        if (await self._closer.view(work.number)).state == "held":
-            self._agenda.close(work)
+    async def _audit(self, job: ScoringJob) -> None:
+        await self._auditor.run_static(await self._finalizer.view(job.number))
+        if (await self._finalizer.view(job.number)).state == "held":
+            self._scheduler.close(job)
             await self._notify_waiters()
             return
-        self._agenda.mark_audited(work)
-        if work.is_done:
-            await self._close(work)
+        self._scheduler.mark_audited(job)
+        if job.is_done:
+            await self._close(job)
 
-    async def _make(self, work: ScoringJob, ticket: RunSpec) -> ScoringRunResult | None:
+    async def _make(self, job: ScoringJob, spec: RunSpec) -> ScoringRunResult | None:
         try:
-            return await self._executor.execute(work, ticket)
+            return await self._executor.execute(job, spec)
         except LimitReached as limit:
-            if limit.breach.scope == "campaign" and work.check_id is None:
+            if limit.breach.scope == "campaign" and job.check_id is None:
                 raise
-            self._agenda.block(work, ticket, limit)
+            self._scheduler.block(job, spec, limit)
             await self._notify_waiters()
             return None
 
-    async def _count(self, work: ScoringJob, ticket: RunSpec, trial: ScoringRunResult) -> None:
-        work.unfinished -= 1
-        if work.failed:
+    async def _count(self, job: ScoringJob, spec: RunSpec, result: ScoringRunResult) -> None:
+        job.unfinished -= 1
+        if job.failed:
             return
-        if trial.score is None and ticket.phase in DECISIVE:
-            work.drop_remaining()
-        elif trial.score is None:
-            work.drop_phase(ticket.phase)
-        if work.is_done:
-            await self._close(work)
+        if result.score is None and spec.phase in DECISIVE:
+            job.drop_remaining()
+        elif result.score is None:
+            job.drop_phase(spec.phase)
+        if job.is_done:
+            await self._close(job)
 
-    async def _close(self, work: ScoringJob) -> None:
+    async def _close(self, job: ScoringJob) -> None:
         """Give a submission or a check its verdict."""
-        await self._closer.finalize(work)
-        self._agenda.close(work)
+        await self._finalizer.finalize(job)
+        self._scheduler.close(job)
         await self._notify_waiters()
 
     async def _change(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, cast
 
 from sqlalchemy import Row, Select, Table, func, select
@@ -13,10 +14,10 @@ from aar.budget.limits import Limits, check_submission_quota
 from aar.errors import Conflict, NotFound
 from aar.events import SubmissionReceived
 from aar.forum.authors import EXTERNAL_MODEL
-from aar.scoring.method_manifest import MethodManifest
+from aar.scoring.method_manifest import MethodManifest, read_manifest
 from aar.scoring.submission_status import log_status_change
 from aar.snapshots.lineage import record_snapshot, resolve_digest
-from aar.snapshots.store import SavedSnapshot
+from aar.snapshots.store import SavedSnapshot, SnapshotStore
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Researcher, StatusChange, Submission
 
@@ -87,6 +88,12 @@ class SubmissionView:
         return self.state in FINAL_STATES
 
 
+_SCORES = ("mean", "standard_error", "low", "high")
+_COPIED = [
+    each.name
+    for each in fields(SubmissionView)
+    if each.name not in {*_SCORES, "families", "verdict", "told", "outside"}
+]
 _SUBMISSIONS, _RESEARCHERS = cast(Table, Submission.__table__), cast(Table, Researcher.__table__)
 _CHANGES = StatusChange.__table__.c
 _reason = (
@@ -115,8 +122,8 @@ def select_submission_views(campaign_id: str) -> Select[Any]:
     return _VIEWS.where(_SUBMISSIONS.c.campaign_id == campaign_id)
 
 
-def find_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
-    """Find a submission by its number. Raises NotFound."""
+def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
+    """Return a submission by its number. Raises NotFound."""
     session.flush()
     # SQLite and PostgreSQL refuse whole numbers over 64 bits with an error of their own
     query = select_submission_views(campaign_id).where(_SUBMISSIONS.c.number == number)
@@ -128,56 +135,42 @@ def find_submission(session: Session, campaign_id: str, number: int) -> Submissi
 
 def submission_view_of_row(row: Row[Any]) -> SubmissionView:
     """Build the view of a row of ``select_submission_views``."""
-    return submission_view(row, row.researcher_name, row.researcher_model, row.reason)
-
-
-def submission_view(
-    submission: Submission | Row[Any], author: str, model: str, reason: str | None = None
-) -> SubmissionView:
-    """Build the view of a submission; ``reason`` is that of its disqualification.
-
-    It holds its author's name and model.
-    """
-    off = bool(submission.disqualified)
-
-    def shown(value: float | None) -> float | None:
-        return None if off or value is None else round(value, SHOWN_DECIMALS) + 0.0
-
-    verdict = submission.verdict
+    off, verdict = bool(row.disqualified), row.verdict
     if off:
         verdict = (
-            f"s{submission.number} disqualified: {reason or submission.disqualified}\n"
+            f"s{row.number} disqualified: {row.reason or row.disqualified}\n"
             "It is off the board and its score is not shown. "
             "A person can review and reinstate it: ask on the forum."
         )
+    shown: dict[str, Any] = {name: getattr(row, name) for name in _COPIED}
+    for name in _SCORES:
+        value = getattr(row, name)
+        shown[name] = None if off or value is None else round(value, SHOWN_DECIMALS) + 0.0
     return SubmissionView(
-        id=submission.id,
-        campaign_id=submission.campaign_id,
-        number=submission.number,
-        researcher_id=submission.researcher_id,
-        researcher_name=author,
-        digest=submission.digest,
-        parent=submission.parent,
-        title=submission.title,
-        claim=submission.claim,
-        families=tuple(submission.families),
-        state=submission.state,
-        status=submission.status,
+        **shown,
+        families=tuple(row.families),
         verdict=verdict,
-        mean=shown(submission.mean),
-        standard_error=shown(submission.standard_error),
-        low=shown(submission.low),
-        high=shown(submission.high),
-        seeds=submission.seeds,
-        created_at=submission.created_at,
-        finished_at=submission.finished_at,
-        hypothesis=submission.hypothesis,
-        identity=submission.identity,
-        disqualified=submission.disqualified,
-        charged_runs=submission.charged_runs,
-        told=submission.telling not in UNDISCLOSED,
-        outside=model == EXTERNAL_MODEL,
+        told=row.telling not in UNDISCLOSED,
+        outside=row.researcher_model == EXTERNAL_MODEL,
     )
+
+
+def freeze_method(
+    snapshots: SnapshotStore, directory: Path, parent: str | None = None
+) -> tuple[SavedSnapshot, MethodManifest]:
+    """Store a method's directory as a snapshot and read its manifest, for ``submit``. Blocks.
+
+    Args:
+        parent: replaces the manifest's, where given.
+
+    Raises:
+        UsageError: the manifest is invalid; a text for the method's author.
+        TransferRefused: a file that a snapshot cannot hold.
+    """
+    manifest = read_manifest(directory)
+    if parent is not None:
+        manifest = manifest.model_copy(update={"parent": parent})
+    return snapshots.save(directory), manifest
 
 
 def submit(
@@ -196,8 +189,7 @@ def submit(
     All of it happens in the caller's transaction.
 
     Args:
-        saved: the snapshot of the method's directory, already in the snapshot store.
-        manifest: the result of ``read_manifest`` for that same directory.
+        saved, manifest: the result of ``freeze_method``.
         idempotency_key: a second call with it returns the first one's submission and changes nothing.
         limits: quotas to check within this transaction; None checks none.
         runs: scoring runs that it will take, counted against the quotas.
@@ -246,12 +238,7 @@ def submit(
     )
     append_event(session, campaign_id, received, researcher_id)
     log_status_change(session, submission, "", "claimed", "handed in", by=author.name)
-    return submission_view(submission, author.name, author.model)
-
-
-def get_submission(session: Session, campaign_id: str, number: int) -> SubmissionView:
-    """Return a submission by its number. Raises NotFound."""
-    return find_submission(session, campaign_id, number)
+    return get_submission(session, campaign_id, submission.number)
 
 
 def list_submissions(

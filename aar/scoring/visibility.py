@@ -8,16 +8,18 @@ belong to its owner.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final
+
+from sqlalchemy.orm import Session
 
 from aar.events import AuditFinished, Event, SubmissionMeasured
 from aar.problems.protocol import Stage
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import AuditVerdict
-from aar.scoring.results.leaderboard import LeaderboardRow
+from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions import SubmissionView
 from aar.store.event_log import LoggedEvent
 
@@ -136,12 +138,27 @@ def submission_seen_by(view: SubmissionView, audience: Audience) -> SubmissionVi
     return replace(view, mean=None, standard_error=None, low=None, high=None)
 
 
-def rows_seen_by(rows: Sequence[LeaderboardRow], audience: Audience) -> list[LeaderboardRow]:
-    """Return the leaderboard without withheld rows and without sealed scores."""
-    shown = [row for row in rows if row.submission.told or may_see(audience, RestrictedData.WITHHELD_SCORES)]
+def leaderboard_seen_by(
+    session: Session, campaign_id: str, audience: Audience, *, limit: int | None = None, higher_is_better: bool = True
+) -> list[LeaderboardRow]:
+    """Read the leaderboard without withheld rows and without sealed scores.
+
+    Ranks and bands are those of the rows that the audience sees: a place among withheld scores would reveal them.
+
+    Args:
+        limit: number of rows; None for all.
+        higher_is_better: the problem's ``metric.higher_is_better``.
+    """
+    rows = read_leaderboard(
+        session,
+        campaign_id,
+        limit=limit,
+        higher_is_better=higher_is_better,
+        disclosed_only=not may_see(audience, RestrictedData.WITHHELD_SCORES),
+    )
     if may_see(audience, RestrictedData.SEALED_SCORES):
-        return shown
-    return [replace(row, score=row.submission.mean) for row in shown]
+        return rows
+    return [replace(row, score=row.submission.mean) for row in rows]
 
 
 def findings_seen_by(findings: Collection[FindingView], audience: Audience) -> list[FindingView]:

@@ -97,7 +97,7 @@ def test_the_leader_is_asked_for_once(desk: Any) -> None:
     with desk.db.writing() as session:
         assert finalizer.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
         assert not finalizer.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
-        (check,) = confirmation_queue.pending_checks(session, CAMPAIGN)
+        (check,) = confirmation_queue.list_checks(session, CAMPAIGN)
     assert (check.number, check.by, check.kind, check.state) == (2, "scorer", "confirmation", "queued")
 
 

@@ -20,7 +20,6 @@ from aar.scoring.audits.audit_findings import latest_findings
 from aar.scoring.audits.score_audits import CoordinatesAudit, TeacherAudit
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.confirmation_queue import CheckPlan
-from aar.scoring.finalizer import read_estimates
 from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submission_status import reinstate, status_history
 from aar.scoring.submissions import get_submission
@@ -67,7 +66,7 @@ async def test_a_confirmation_bears_a_score_out(desk: Any, serving: Serving) -> 
     assert "Confirmed: fresh seeds on the sealed split support the score." in after.verdict
     with desk.db.reading() as session:
         runs = session.query(ScoringRun).all()
-        estimates = read_estimates(session, before.id)
+        estimates = {row.stage: row for row in session.query(StageEstimate).filter_by(submission_id=before.id)}
         (row,) = read_leaderboard(session, CAMPAIGN)
         (finding,) = latest_findings(session, [before.id])[before.id]
         assert [change.new for change in status_history(session, before.id)] == ["claimed", "measured", "confirmed"]

@@ -282,7 +282,7 @@ class StashedState:
         for number in (1, 2):
             outcome = await arena.room.run(place.task, source, place.seed, owner=arena.campaign)
             outcome.discard()
-            if not outcome.ok:
+            if outcome.failure is not None:
                 through.append(f"run {number}: {outcome.verdict[-300:]}")
         view = await arena.scored(source)
         if view.mean is None:

@@ -17,12 +17,10 @@ from aar.researcher.tools.definitions import (
     ToolRun,
 )
 from aar.sandbox.protocol import WORKSPACE, Sandbox
-from aar.scoring.method_manifest import MethodManifest, read_manifest
-from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
-from aar.scoring.submissions import submit
-from aar.scoring.visibility import Audience, rows_seen_by
+from aar.scoring.results.leaderboard import LeaderboardRow
+from aar.scoring.submissions import freeze_method, submit
+from aar.scoring.visibility import Audience, leaderboard_seen_by
 from aar.snapshots.lineage import resolve_digest
-from aar.snapshots.store import SavedSnapshot, SnapshotStore
 
 SHORT_DIGEST = 12
 
@@ -37,9 +35,7 @@ async def submit_method_tool(run: ToolRun, given: SubmitMethodInput) -> ToolResu
     with temporary_folder("aar-method-") as scratch:
         directory = scratch / "method"
         await _take(sandbox, path, directory)
-        saved, manifest = await anyio.to_thread.run_sync(_freeze, ctx.snapshots, directory)
-    if given.parent is not None:
-        manifest = manifest.model_copy(update={"parent": given.parent})
+        saved, manifest = await anyio.to_thread.run_sync(freeze_method, ctx.snapshots, directory, given.parent)
     submission = await ctx.db.write(
         lambda session: submit(
             session,
@@ -73,11 +69,6 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
         raise UsageError(f"cannot submit {path}: {error.strerror}", "Check it with bash") from error
 
 
-def _freeze(snapshots: SnapshotStore, directory: Path) -> tuple[SavedSnapshot, MethodManifest]:
-    manifest = read_manifest(directory)
-    return snapshots.save(directory), manifest
-
-
 async def fetch_snapshot_tool(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
     """Write a snapshot into the workspace."""
     ctx = run.ctx
@@ -101,12 +92,15 @@ def _names(directory: Path) -> list[str]:
 async def leaderboard_tool(run: ToolRun, given: LeaderboardInput) -> ToolResult:
     """Return the leaderboard."""
     ctx, metric = run.ctx, run.ctx.problem.metric
-    found = await ctx.db.read(
-        lambda session: read_leaderboard(
-            session, ctx.campaign_id, limit=given.limit, higher_is_better=metric.higher_is_better, disclosed_only=True
+    rows = await ctx.db.read(
+        lambda session: leaderboard_seen_by(
+            session,
+            ctx.campaign_id,
+            Audience.RESEARCHER,
+            limit=given.limit,
+            higher_is_better=metric.higher_is_better,
         )
     )
-    rows = rows_seen_by(found, Audience.RESEARCHER)
     head = f"rank  submission  researcher  {metric.name}  error  status  band  labels  families  title"
     return ToolResult("\n".join([head, *(_row(row) for row in rows)] if rows else [head, "(nothing is measured yet)"]))
 

@@ -19,16 +19,16 @@ from sqlalchemy.orm import Session
 from aar.concurrency import best_effort
 from aar.errors import AarError, BoundExceeded, SandboxError, SetupError
 from aar.problems.protocol import Problem, supports_corruption
-from aar.sandbox.incidents import IncidentSink, report_left_behind
+from aar.sandbox.incidents import report_left_behind
 from aar.scoring.audits.audit_findings import record_finding
 from aar.scoring.audits.protocol import Audit, AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores
 from aar.scoring.audits.score_audits import CoordinatesAudit, LabelNoiseAudit, SplitSensitivityAudit, TeacherAudit
 from aar.scoring.audits.static_audit import StaticAudit, check_code
 from aar.scoring.cleanroom import run_sandbox
+from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.phases import CONFIRM, MEASURE, Phase
 from aar.scoring.submission_status import disqualify
 from aar.scoring.submissions import SubmissionView
-from aar.snapshots.store import SnapshotStore
 from aar.store.database import Database
 from aar.store.event_log import lock_campaign
 from aar.store.models import AuditFinding, Submission
@@ -36,40 +36,79 @@ from aar.workers.worker_pool import warm_up
 
 log = structlog.get_logger(__name__)
 
+AUDIT_ENTRY_POINTS = "aar.audits"
+
+
+def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = ()) -> list[Audit]:
+    """Return the audits of a campaign, those that read code first.
+
+    An installed package brings one by an entry point of the group ``aar.audits`` that names a class made without
+    arguments.
+
+    Args:
+        noise_levels: shares of the teacher's labels to turn round, above 0 and at most one half.
+        extra: audits that need something of the campaign's, such as the reviewer its model.
+
+    Raises:
+        SetupError: a plug-in cannot be loaded, does not implement ``Audit``, or takes a name that is in use.
+    """
+    shipped: list[Audit] = [
+        StaticAudit(),
+        TeacherAudit(),
+        LabelNoiseAudit(noise_levels),
+        SplitSensitivityAudit(),
+        CoordinatesAudit(),
+    ]
+    installed = sorted(entry_points(group=AUDIT_ENTRY_POINTS), key=lambda entry: entry.name)
+    audits = [*shipped, *extra, *map(_load_audit, installed)]
+    twice = [name for name, times in Counter(audit.name for audit in audits).items() if times > 1]
+    if twice:
+        raise SetupError(
+            f"audit name is not unique: got {twice[0]!r} twice",
+            f"Give the one in the entry points {AUDIT_ENTRY_POINTS!r} another name",
+        )
+    return sorted(audits, key=lambda audit: audit.stage is not AuditStage.SUBMITTED)
+
+
+def _load_audit(entry: EntryPoint) -> Audit:
+    package = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    what = f"audit {entry.name!r} ({entry.value}){package}"
+    try:
+        made = entry.load()()
+    except Exception as error:
+        raise SetupError(
+            f"{what} cannot be loaded: {type(error).__name__}: {error}",
+            "Update or uninstall the package that contains it",
+        ) from error
+    if isinstance(made, Audit) and isinstance(made.stage, AuditStage):
+        return made
+    missing = [name for name in ("name", "stage", "phases", "judge") if not hasattr(made, name)]
+    lacks = f"lacks {', '.join(missing)}" if missing else "has no AuditStage as its stage"
+    raise SetupError(f"{what} {lacks}", "Implement aar.scoring.audits.protocol.Audit")
+
 
 class AuditRunner:
     """Runs the audits of one campaign's submissions and stores their findings.
 
     Args:
-        work_dir: code is laid out below it while it is read.
-        on_incident: called when that could not be removed.
+        clean_room: gives the frozen code, and the folder in which it is laid out while it is read.
     """
 
-    def __init__(
-        self,
-        db: Database,
-        problem: Problem,
-        snapshots: SnapshotStore | None,
-        work_dir: Path,
-        audits: Sequence[Audit],
-        on_incident: IncidentSink | None = None,
-    ) -> None:
-        self._on_incident = on_incident
+    def __init__(self, db: Database, problem: Problem, clean_room: CleanRoom, audits: Sequence[Audit]) -> None:
         self._db = db
         self._problem = problem
-        self._snapshots = snapshots
-        self._work_dir = work_dir
-        self._reading = [audit for audit in audits if audit.stage is AuditStage.SUBMITTED]
+        self._clean_room = clean_room
+        self._static = [audit for audit in audits if audit.stage is AuditStage.SUBMITTED]
         self._confirming = [audit for audit in audits if audit.stage is AuditStage.CONFIRMED]
 
     @property
     def has_static_audits(self) -> bool:
         """Return True if any audit reads code before it is run."""
-        return bool(self._reading)
+        return bool(self._static)
 
     async def warm_up(self) -> None:
         """Start the process that reads code, so that the first submission does not wait."""
-        if any(isinstance(audit, StaticAudit) for audit in self._reading):
+        if any(isinstance(audit, StaticAudit) for audit in self._static):
             with suppress(BoundExceeded):
                 await anyio.to_thread.run_sync(warm_up, check_code, abandon_on_cancel=True)
 
@@ -94,7 +133,7 @@ class AuditRunner:
                 session.scalars(select(AuditFinding.audit).where(AuditFinding.submission_id == submission.id))
             )
         )
-        audits = [audit for audit in self._reading if audit.name not in asked]
+        audits = [audit for audit in self._static if audit.name not in asked]
         for finding in await self._judge(audits, submission, {}):
             await self._db.write(partial(self._store, submission_id=submission.id, finding=finding))
 
@@ -125,18 +164,18 @@ class AuditRunner:
 
     @asynccontextmanager
     async def _laid_out(self, digest: str, campaign_id: str) -> AsyncIterator[Path]:
-        if self._snapshots is None:
+        if self._clean_room.snapshots is None:
             raise SandboxError("this clean room has no snapshot store", "Give it one, or no audits")
-        folder = self._work_dir / "runs" / f"audit-{token_hex(8)}"
+        folder = self._clean_room.work_dir / "runs" / f"audit-{token_hex(8)}"
         try:
             folder.mkdir(parents=True)
-            await anyio.to_thread.run_sync(self._snapshots.materialise, digest, folder / "method")
+            await anyio.to_thread.run_sync(self._clean_room.snapshots.materialise, digest, folder / "method")
             yield folder / "method"
         finally:
             with CancelScope(shield=True):
                 await best_effort(
                     anyio.to_thread.run_sync(run_sandbox.remove_run_folder, folder),
-                    partial(report_left_behind, self._on_incident, folder.name, campaign_id),
+                    partial(report_left_behind, self._clean_room.on_incident, folder.name, campaign_id),
                 )
 
     def _store(self, session: Session, submission_id: int, finding: AuditResult) -> None:
@@ -152,71 +191,10 @@ async def _answer(audit: Audit, dossier: AuditInput) -> AuditResult:
     try:
         return await audit.judge(dossier)
     except AarError as error:
-        return AuditResult(audit.name, AuditVerdict.SKIPPED, _unasked(audit), f"not carried out: {error.message}")
+        cause = error.message
     except Exception as error:  # noqa: BLE001
         # The plug-in read an adversary's files. Its error's text may quote hidden data, so only the kind is stored.
         log.warning("an audit broke", audit=audit.name, submission=dossier.number, error=type(error).__name__)
-        return AuditResult(
-            audit.name,
-            AuditVerdict.SKIPPED,
-            _unasked(audit),
-            f"not carried out: the audit itself failed ({type(error).__name__})",
-        )
-
-
-def _unasked(audit: Audit) -> str:
-    return f"not carried out: {audit.name}"[:64]
-
-
-AUDIT_ENTRY_POINTS = "aar.audits"
-
-
-def available_audits(*, noise_levels: Sequence[float], extra: Sequence[Audit] = ()) -> list[Audit]:
-    """Return the audits of a campaign, those that read code first.
-
-    An installed package brings one by an entry point of the group ``aar.audits`` that names a class made without
-    arguments.
-
-    Args:
-        noise_levels: shares of the teacher's labels to turn round, above 0 and at most one half.
-        extra: audits that need something of the campaign's, such as the reviewer its model.
-
-    Raises:
-        SetupError: a plug-in cannot be loaded, does not implement ``Audit``, or takes a name that is in use.
-    """
-    shipped: list[Audit] = [
-        StaticAudit(),
-        TeacherAudit(),
-        LabelNoiseAudit(noise_levels),
-        SplitSensitivityAudit(),
-        CoordinatesAudit(),
-    ]
-    found = [
-        *shipped,
-        *extra,
-        *map(_loaded, sorted(entry_points(group=AUDIT_ENTRY_POINTS), key=lambda entry: entry.name)),
-    ]
-    twice = [name for name, times in Counter(audit.name for audit in found).items() if times > 1]
-    if twice:
-        raise SetupError(
-            f"audit name is not unique: got {twice[0]!r} twice",
-            f"Give the one in the entry points {AUDIT_ENTRY_POINTS!r} another name",
-        )
-    return sorted(found, key=lambda audit: audit.stage is not AuditStage.SUBMITTED)
-
-
-def _loaded(entry: EntryPoint) -> Audit:
-    brought = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-    what = f"audit {entry.name!r} ({entry.value}){brought}"
-    try:
-        made = entry.load()()
-    except Exception as error:
-        raise SetupError(
-            f"{what} cannot be loaded: {type(error).__name__}: {error}",
-            "Update or uninstall the package that contains it",
-        ) from error
-    if isinstance(made, Audit) and isinstance(made.stage, AuditStage):
-        return made
-    missing = [name for name in ("name", "stage", "phases", "judge") if not hasattr(made, name)]
-    lacks = f"lacks {', '.join(missing)}" if missing else "has no AuditStage as its stage"
-    raise SetupError(f"{what} {lacks}", "Implement aar.scoring.audits.protocol.Audit")
+        cause = f"the audit itself failed ({type(error).__name__})"
+    note = f"not carried out: {audit.name}"[:64]
+    return AuditResult(audit.name, AuditVerdict.SKIPPED, note, f"not carried out: {cause}")

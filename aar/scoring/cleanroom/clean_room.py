@@ -14,21 +14,18 @@ import math
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
 import structlog
 from anyio import CancelScope, CapacityLimiter
 from anyio.abc import TaskGroup
-from sqlalchemy.orm import Session
 
-from aar.budget.ledger import Bill
 from aar.concurrency import unwrap_exception_group
 from aar.errors import AarError, SandboxError, TransferRefused
 from aar.problems.protocol import Problem, Task, TaskScore
@@ -39,9 +36,9 @@ from aar.sandbox.state_dir import runtime_root
 from aar.scoring.cleanroom import run_sandbox
 from aar.scoring.cleanroom.run_sandbox import RunSandbox, RunSandboxFactory
 from aar.scoring.results.verdict_messages import (
+    OUTPUT_MISSING,
     RunFailure,
     failure_message,
-    output_missing_message,
     output_refused_message,
 )
 from aar.settings import get_settings
@@ -54,6 +51,8 @@ OUTPUT_PATH = f"{WORKSPACE}/out.npy"
 DEFAULT_OWNER = "cleanroom"
 _PRINTED_BYTES = 16 * 1024
 _READ_SECONDS = 60.0
+_CHECK_SECONDS = 60.0
+_ANSWER_SECONDS = 5.0
 _PACKAGE = Path(str(resources.files("aar")))
 
 
@@ -62,15 +61,13 @@ class RunOutcome:
     """The outcome of one execution.
 
     Args:
-        ok: whether there is an output file to score.
-        failure: the kind of failure; None when ok.
-        verdict: for the researcher; empty when ok.
+        failure: the kind of failure; None with an output file to score.
+        verdict: for the researcher; empty without a failure.
         output: the output file on this machine, until ``discard``; None without one.
         output_digest: SHA-256 of the output file.
         seconds: wall-clock seconds of the method itself.
     """
 
-    ok: bool
     failure: RunFailure | None
     verdict: str
     output: Path | None
@@ -106,6 +103,149 @@ class ScoringRunResult:
     fault: str = ""
 
 
+class Stopwatch:
+    """Measures the seconds that a method ran: its latest attempt, and all."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.begun = False
+        self._before = 0.0
+
+    @property
+    def total(self) -> float:
+        """Return the seconds of all attempts together."""
+        return self._before + self.seconds
+
+    @contextmanager
+    def time_attempt(self) -> Iterator[None]:
+        """Time an attempt, also one that is cancelled or loses its sandbox."""
+        self._before, self.seconds, self.begun = self.total, 0.0, True
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds = time.monotonic() - started
+
+
+class SandboxPool:
+    """A pool of sandboxes that are ready for a run.
+
+    A sandbox leaves the pool for one run and never comes back; a new one replaces it. An idle sandbox has a name, a
+    folder and a lifetime like any other, so one left by a killed process is swept, or ends by itself.
+
+    Args:
+        owner: campaign id under which the sandboxes are found if this process dies.
+        places: sets of cores that runs are given; ``((),)`` where they may run on any.
+        ready: sandboxes to have ready in all, spread over the places.
+    """
+
+    def __init__(self, sandboxes: RunSandboxFactory, owner: str, places: Sequence[tuple[int, ...]], ready: int) -> None:
+        self._sandboxes = sandboxes
+        self._owner = owner
+        self._each = math.ceil(ready / len(places))
+        self._idle: dict[tuple[int, ...], deque[RunSandbox]] = {place: deque() for place in places}
+        self._making: Counter[tuple[int, ...]] = Counter()
+        self._makers = CapacityLimiter(ready)
+        self._changed = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Fill the pool while the block lasts; at its end every sandbox is destroyed."""
+        try:
+            with unwrap_exception_group():
+                async with anyio.create_task_group() as self._tasks:
+                    self._tasks.start_soon(self._maintain)
+                    yield
+                    self._tasks.cancel_scope.cancel()
+        finally:
+            self._tasks = None
+            left = [box for idle in self._idle.values() for box in idle]
+            for idle in self._idle.values():
+                idle.clear()
+            with CancelScope(shield=True):
+                async with anyio.create_task_group() as destroying:
+                    for box in left:
+                        destroying.start_soon(self._sandboxes.destroy_sandbox, box)
+
+    @property
+    def ready(self) -> int:
+        """Return the number of sandboxes that are ready."""
+        return sum(map(len, self._idle.values()))
+
+    async def acquire(self, cores: tuple[int, ...]) -> RunSandbox | None:
+        """Return an unused sandbox on these cores; None if none is available.
+
+        A sandbox that is being made counts as available.
+
+        The caller destroys it with ``release``, on every path.
+        """
+        if cores not in self._idle:
+            return None
+        while True:
+            while self._idle[cores]:
+                box = self._idle[cores].popleft()
+                self._fill_up(cores)
+                if await self._usable(box):
+                    return box
+            if not self._making[cores]:
+                return None
+            await self._changed.wait()
+
+    async def release(self, box: RunSandbox) -> None:
+        """Destroy a sandbox after its run, in the background while the pool is open.
+
+        Closing the pool waits for it.
+        """
+        if self._tasks is None:
+            await self._sandboxes.destroy_sandbox(box)
+        else:
+            self._tasks.start_soon(self._sandboxes.destroy_sandbox, box)
+
+    async def _maintain(self) -> None:
+        while True:
+            for cores, idle in self._idle.items():
+                while idle and idle[0].expires_soon:
+                    await self.release(idle.popleft())
+                self._fill_up(cores)
+            await anyio.sleep(_CHECK_SECONDS)
+            await self._sandboxes.retry_removals()
+
+    def _fill_up(self, cores: tuple[int, ...]) -> None:
+        if self._tasks is None or self._tasks.cancel_scope.cancel_called:
+            return
+        for _ in range(self._each - len(self._idle[cores]) - self._making[cores]):
+            self._making[cores] += 1
+            self._tasks.start_soon(self._add, cores)
+
+    async def _add(self, cores: tuple[int, ...]) -> None:
+        try:
+            async with self._makers:
+                self._idle[cores].append(await self._sandboxes.create_sandbox(self._owner, cores))
+        except (AarError, OSError) as error:
+            # A run that needs a sandbox now makes one directly, with the same error.
+            log.warning("no sandbox could be made ready for the next run", error=str(error))
+        finally:
+            self._making[cores] -= 1
+            self._changed.set()
+            self._changed = anyio.Event()
+
+    async def _usable(self, box: RunSandbox) -> bool:
+        try:
+            with anyio.fail_after(_ANSWER_SECONDS):
+                await box.sandbox.jobs()  # asks the sandbox's server; starts nothing
+            usable = not box.expires_soon
+        except Exception as error:  # noqa: BLE001 - another sandbox is made in any case
+            log.info("a sandbox that was ready has ended; it is replaced", name=box.name, error=str(error))
+            usable = False
+        except BaseException:
+            await self.release(box)
+            raise
+        if not usable:
+            await self.release(box)
+        return usable
+
+
 class CleanRoom:
     """Runs frozen methods, each time in a fresh sandbox.
 
@@ -135,7 +275,7 @@ class CleanRoom:
         self.work_dir = work_dir
         self.snapshots = snapshots
         self._leases = leases
-        self._rooms = RunSandboxFactory(backend, problem, work_dir, on_incident)
+        self._sandboxes = RunSandboxFactory(backend, problem, work_dir, on_incident)
         self.on_incident = on_incident
         self._pools: dict[str, SandboxPool] = {}
 
@@ -165,11 +305,11 @@ class CleanRoom:
         watch = watch or Stopwatch()
         pool = self._pools.get(owner)
         if pool is not None:
-            # Ready rooms cost nothing: slot and cores are held for the run alone.
-            async with slot or nullcontext(), self._cores(owner) as cores, self._warm(pool, owner, cores) as room:
-                return await self._execute(room, task, source, seed, nullcontext(), watch)
-        async with self._cores(owner) as cores, self._fresh(owner, cores) as room:
-            return await self._execute(room, task, source, seed, slot or nullcontext(), watch)
+            # Ready sandboxes cost nothing: slot and cores are held for the run alone.
+            async with slot or nullcontext(), self._cores(owner) as cores, self._warm(pool, owner, cores) as box:
+                return await self._execute(box, task, source, seed, nullcontext(), watch)
+        async with self._cores(owner) as cores, self._fresh(owner, cores) as box:
+            return await self._execute(box, task, source, seed, slot or nullcontext(), watch)
 
     @asynccontextmanager
     async def warm_sandboxes(self, owner: str, parallel: int) -> AsyncIterator[None]:
@@ -183,13 +323,7 @@ class CleanRoom:
             parallel: runs at the same time; one sandbox more is made ready.
         """
         places = self._leases.scoring_core_sets(self._cores_wanted()) if self._leases is not None else [()]
-        pool = SandboxPool(
-            lambda cores: self._rooms.create_sandbox(owner, cores),
-            self._rooms.destroy_sandbox,
-            places,
-            parallel + 1,
-            self._rooms.retry_removals,
-        )
+        pool = SandboxPool(self._sandboxes, owner, places, parallel + 1)
         try:
             async with pool.open():
                 self._pools[owner] = pool
@@ -198,7 +332,7 @@ class CleanRoom:
                 finally:
                     del self._pools[owner]
         finally:
-            await self._rooms.retry_removals(last=True)
+            await self._sandboxes.retry_removals(last=True)
 
     def count_ready(self, owner: str = DEFAULT_OWNER) -> int:
         """Return the number of warm sandboxes that are ready for a run."""
@@ -210,8 +344,8 @@ class CleanRoom:
 
         Raises SandboxUnavailable or SandboxError if that fails.
         """
-        async with self._fresh(owner, (), bare=True) as room:
-            result = await room.sandbox.exec(["true"], timeout=_READ_SECONDS)
+        async with self._fresh(owner, (), bare=True) as box:
+            result = await box.sandbox.exec(["true"], timeout=_READ_SECONDS)
         if not result.ok:
             raise SandboxError(
                 f"a trivial command failed in a fresh sandbox: {result.output[-200:]}", "Run `aar doctor`"
@@ -246,40 +380,38 @@ class CleanRoom:
 
     async def _execute(
         self,
-        room: RunSandbox,
+        box: RunSandbox,
         task: Task,
         source: str | Path,
         seed: int,
         slot: AbstractAsyncContextManager[object],
         watch: Stopwatch,
     ) -> RunOutcome:
-        limits, sandbox = self.problem.run_limits, room.sandbox
-        await anyio.to_thread.run_sync(run_sandbox.fill_run_folder, room.folder, task.public, source, self.snapshots)
+        limits, sandbox = self.problem.run_limits, box.sandbox
+        await anyio.to_thread.run_sync(run_sandbox.fill_run_folder, box.folder, task.public, source, self.snapshots)
         command = ["python", "run.py", "--data", "/data", "--seed", str(seed), "--out", OUTPUT_PATH]
         async with slot:
             with watch.time_attempt():
                 result = await sandbox.exec(command, timeout=limits.seconds, cwd="/method", output_limit=_PRINTED_BYTES)
             watch.seconds = result.seconds
-        bad = failure_message(result, limits, self._hosts(task, source))
-        if bad is not None:
-            return _failed(bad, result)
-        return await self._collect(sandbox, result)
+        failure = failure_message(result, limits, self._host_paths(task, source))
+        return await self._collect(sandbox, result) if failure is None else _failed(failure, result)
 
     @asynccontextmanager
     async def _fresh(self, owner: str, cores: tuple[int, ...], *, bare: bool = False) -> AsyncIterator[RunSandbox]:
-        room = await self._rooms.create_sandbox(owner, cores, bare=bare)
+        box = await self._sandboxes.create_sandbox(owner, cores, bare=bare)
         try:
-            yield room
+            yield box
         finally:
-            await self._rooms.destroy_sandbox(room)
+            await self._sandboxes.destroy_sandbox(box)
 
     @asynccontextmanager
     async def _warm(self, pool: SandboxPool, owner: str, cores: tuple[int, ...]) -> AsyncIterator[RunSandbox]:
-        room = await pool.acquire(cores) or await self._rooms.create_sandbox(owner, cores)
+        box = await pool.acquire(cores) or await self._sandboxes.create_sandbox(owner, cores)
         try:
-            yield room
+            yield box
         finally:
-            await pool.release(room)
+            await pool.release(box)
 
     def _cores_wanted(self) -> int:
         return math.ceil(self.problem.run_limits.cpus)
@@ -292,7 +424,7 @@ class CleanRoom:
         async with self._leases.lease_for_scoring(cores=self._cores_wanted(), owner=owner) as lease:
             yield lease.cores
 
-    def _hosts(self, task: Task, source: str | Path) -> list[Path]:
+    def _host_paths(self, task: Task, source: str | Path) -> list[Path]:
         own = [_PACKAGE, Path(sys.prefix), Path.home(), get_settings().home.absolute(), runtime_root()]
         hosts = [self.work_dir, task.public.parent, self.problem.lab(), *own]
         if isinstance(source, Path):
@@ -307,211 +439,12 @@ class CleanRoom:
             with anyio.fail_after(_READ_SECONDS):
                 content = await sandbox.read(OUTPUT_PATH, limit=limits.output_bytes)
         except FileNotFoundError:
-            return _failed(output_missing_message(), result)
+            return _failed(OUTPUT_MISSING, result)
         except (OSError, TransferRefused):  # TimeoutError is an OSError
             return _failed(output_refused_message(limits), result)
         path = await anyio.to_thread.run_sync(run_sandbox.store_output, content, self.work_dir)
-        return RunOutcome(True, None, "", path, hashlib.sha256(content).hexdigest(), result.seconds)
+        return RunOutcome(None, "", path, hashlib.sha256(content).hexdigest(), result.seconds)
 
 
-def _failed(bad: tuple[RunFailure, str], result: ExecResult) -> RunOutcome:
-    return RunOutcome(False, bad[0], bad[1], None, None, result.seconds)
-
-
-class Stopwatch:
-    """Measures the seconds that a method ran: its latest attempt, and all."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.begun = False
-        self._before = 0.0
-
-    @property
-    def total(self) -> float:
-        """Return the seconds of all attempts together."""
-        return self._before + self.seconds
-
-    @contextmanager
-    def time_attempt(self) -> Iterator[None]:
-        """Time an attempt, also one that is cancelled or loses its sandbox."""
-        self._before, self.seconds, self.begun = self.total, 0.0, True
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds = time.monotonic() - started
-
-
-class RunMeter(Stopwatch):
-    """Meters each attempt of a run with a bill of its own, from the method's start to its end.
-
-    Args:
-        reserve: opens the bill of an attempt.
-        cpus: cores that are charged whether they are busy or not.
-    """
-
-    def __init__(self, reserve: Callable[[], AbstractAsyncContextManager[Bill]], cpus: float) -> None:
-        super().__init__()
-        self._reserve = reserve
-        self._cpus = cpus
-        self._bills = AsyncExitStack()
-        self._bill: Bill | None = None
-
-    async def __aenter__(self) -> RunMeter:
-        await self.begin_attempt()
-        return self
-
-    async def __aexit__(self, *error: Any) -> None:
-        self._use()
-        await self._bills.__aexit__(*error)
-
-    async def begin_attempt(self) -> None:
-        """Book the attempt before, and reserve the next. Raises LimitReached."""
-        self._use()
-        await self._bills.aclose()
-        self._bill = None
-        self._before, self.seconds, self.begun = self.total, 0.0, False
-        self._bill = await self._bills.enter_async_context(self._reserve())
-
-    def settle_in(self, session: Session) -> None:
-        """Settle the latest attempt, in the caller's transaction."""
-        assert self._bill is not None
-        self._bill.use(self.seconds * self._cpus)
-        self._bill.settle_in(session)
-
-    def _use(self) -> None:
-        if self.begun and self._bill is not None:
-            self._bill.use(self.seconds * self._cpus)
-
-
-_CHECK_SECONDS = 60.0
-_ANSWER_SECONDS = 5.0
-
-Cores = tuple[int, ...]
-
-
-class SandboxPool:
-    """A pool of sandboxes that are ready for a run.
-
-    Args:
-        make: makes a sandbox on the given cores.
-        end: destroys a sandbox and all that is left of it, even when cancelled.
-        places: sets of cores that runs are given; ``((),)`` where they may run on any.
-        ready: sandboxes to have ready in all, spread over the places.
-        tidy: removes what earlier sandboxes left, at each check; it never raises.
-    """
-
-    def __init__(
-        self,
-        make: Callable[[Cores], Awaitable[RunSandbox]],
-        end: Callable[[RunSandbox], Coroutine[Any, Any, None]],
-        places: Sequence[Cores],
-        ready: int,
-        tidy: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        self._make = make
-        self._tidy = tidy
-        self._end = end
-        self._each = math.ceil(ready / len(places))
-        self._idle: dict[Cores, deque[RunSandbox]] = {place: deque() for place in places}
-        self._making: Counter[Cores] = Counter()
-        self._makers = CapacityLimiter(ready)
-        self._changed = anyio.Event()
-        self._tasks: TaskGroup | None = None
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Fill the pool while the block lasts; at its end every sandbox is destroyed."""
-        try:
-            with unwrap_exception_group():
-                async with anyio.create_task_group() as self._tasks:
-                    self._tasks.start_soon(self._keep)
-                    yield
-                    self._tasks.cancel_scope.cancel()
-        finally:
-            self._tasks = None
-            left = [room for idle in self._idle.values() for room in idle]
-            for idle in self._idle.values():
-                idle.clear()
-            with CancelScope(shield=True):
-                async with anyio.create_task_group() as ending:
-                    for room in left:
-                        ending.start_soon(self._end, room)
-
-    @property
-    def ready(self) -> int:
-        """Return the number of sandboxes that are ready."""
-        return sum(map(len, self._idle.values()))
-
-    async def acquire(self, cores: Cores) -> RunSandbox | None:
-        """Return an unused sandbox on these cores; None if none is available.
-
-        A sandbox that is being made counts as available.
-
-        The caller destroys it with ``release``, on every path.
-        """
-        if cores not in self._idle:
-            return None
-        while True:
-            while self._idle[cores]:
-                room = self._idle[cores].popleft()
-                self._fill_up(cores)
-                if await self._usable(room):
-                    return room
-            if not self._making[cores]:
-                return None
-            await self._changed.wait()
-
-    async def release(self, room: RunSandbox) -> None:
-        """Destroy a sandbox after its run, in the background while the pool is open.
-
-        Closing the pool waits for it.
-        """
-        if self._tasks is None:
-            await self._end(room)
-        else:
-            self._tasks.start_soon(self._end, room)
-
-    async def _keep(self) -> None:
-        while True:
-            for cores, idle in self._idle.items():
-                while idle and idle[0].expires_soon:
-                    await self.release(idle.popleft())
-                self._fill_up(cores)
-            await anyio.sleep(_CHECK_SECONDS)
-            if self._tidy is not None:
-                await self._tidy()
-
-    def _fill_up(self, cores: Cores) -> None:
-        if self._tasks is None or self._tasks.cancel_scope.cancel_called:
-            return
-        for _ in range(self._each - len(self._idle[cores]) - self._making[cores]):
-            self._making[cores] += 1
-            self._tasks.start_soon(self._add, cores)
-
-    async def _add(self, cores: Cores) -> None:
-        try:
-            async with self._makers:
-                self._idle[cores].append(await self._make(cores))
-        except (AarError, OSError) as error:
-            # A run that needs a sandbox now makes one directly, with the same error.
-            log.warning("no room could be made ready for the next run", error=str(error))
-        finally:
-            self._making[cores] -= 1
-            self._changed.set()
-            self._changed = anyio.Event()
-
-    async def _usable(self, room: RunSandbox) -> bool:
-        try:
-            with anyio.fail_after(_ANSWER_SECONDS):
-                await room.sandbox.jobs()  # asks the sandbox's server; starts nothing
-            usable = not room.expires_soon
-        except Exception as error:  # noqa: BLE001 - another sandbox is made in any case
-            log.info("a room that was ready has ended; it is replaced", name=room.name, error=str(error))
-            usable = False
-        except BaseException:
-            await self.release(room)
-            raise
-        if not usable:
-            await self.release(room)
-        return usable
+def _failed(failure: tuple[RunFailure, str], result: ExecResult) -> RunOutcome:
+    return RunOutcome(*failure, None, None, result.seconds)

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import anyio.lowlevel
 import anyio.to_thread
@@ -27,6 +26,7 @@ from aar.sandbox import workspaces
 from aar.sandbox.incidents import IncidentSink, report_left_behind
 from aar.sandbox.protocol import Mount, Sandbox, SandboxBackend, SandboxSpec
 from aar.snapshots.store import SnapshotStore
+from aar.workers.worker_pool import WorkerPool
 
 log = structlog.get_logger(__name__)
 
@@ -104,12 +104,12 @@ class RunSandboxFactory:
             await self._end(name, owner, made, folder)
             raise
 
-    async def destroy_sandbox(self, room: RunSandbox) -> None:
+    async def destroy_sandbox(self, box: RunSandbox) -> None:
         """Destroy a sandbox and all that is left of it, even when cancelled.
 
         A sandbox that cannot be removed is an incident and a job for the next sweep, never an error.
         """
-        await self._end(room.name, room.sandbox.spec.campaign_id, room.sandbox, room.folder)
+        await self._end(box.name, box.sandbox.spec.campaign_id, box.sandbox, box.folder)
 
     async def _end(self, name: str, owner: str, sandbox: Sandbox | None, folder: Path) -> None:
         with CancelScope(shield=True):
@@ -140,7 +140,7 @@ class RunSandboxFactory:
                 await self._backend.remove(name)
                 await anyio.to_thread.run_sync(remove_run_folder, folder)
             except Exception as error:  # noqa: BLE001 - the next check, or the next sweep, tries again
-                log.info("a room is still left behind", name=name, error=str(error))
+                log.info("a sandbox is still left behind", name=name, error=str(error))
                 if last:
                     report_left_behind(self._on_incident, name, owner, error)
             else:
@@ -177,9 +177,6 @@ class RunSandboxFactory:
         )
 
 
-_DATA, _METHOD = "data", "method"
-
-
 def make_run_folder(folder: Path) -> list[Mount]:
     """Make a run's folder with empty places for data and code; returns their mounts.
 
@@ -189,10 +186,10 @@ def make_run_folder(folder: Path) -> list[Mount]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir()
     folder.chmod(0o711)
-    for name in (_DATA, _METHOD):
-        (folder / name).mkdir()
-        (folder / name).chmod(0o755)
-    return [Mount(folder / name, f"/{name}") for name in (_DATA, _METHOD)]
+    for place in (folder / "data", folder / "method"):
+        place.mkdir()
+        place.chmod(0o755)
+    return [Mount(folder / "data", "/data"), Mount(folder / "method", "/method")]
 
 
 def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: SnapshotStore | None) -> None:
@@ -209,12 +206,13 @@ def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: S
     Raises:
         NotFound: no snapshot of that digest.
     """
-    _show(public, folder / _DATA)
-    for path in (folder / _DATA).rglob("*"):
+    data, method = folder / "data", folder / "method"
+    shutil.copytree(public, data, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
+    for path in data.rglob("*"):
         # Times would show a method which file an audit has written again.
         os.utime(path, (0, 0), follow_symlinks=False)
     if isinstance(source, Path):
-        _show(source, folder / _METHOD)
+        shutil.copytree(source, method, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
     elif snapshots is None:
         raise SandboxError("this clean room has no snapshot store", "Give it one, or a directory to run")
     else:
@@ -223,17 +221,13 @@ def fill_run_folder(folder: Path, public: Path, source: str | Path, snapshots: S
         make_readable(code)
         # The folder itself must stay: it is the one that is mounted.
         for entry in list(code.iterdir()):
-            entry.rename(folder / _METHOD / entry.name)
+            entry.rename(method / entry.name)
     # Byte code in a method would run instead of the source that was audited.
-    for cached in list((folder / _METHOD).rglob("__pycache__")):
+    for cached in list(method.rglob("__pycache__")):
         if cached.is_dir() and not cached.is_symlink():
             remove_tree(cached)
         else:
             cached.unlink(missing_ok=True)
-
-
-def _show(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy, dirs_exist_ok=True)
 
 
 def _link_or_copy(source: str, target: str) -> str:
@@ -293,10 +287,6 @@ def remove_leftover_runs(work_dir: Path, keep: Collection[str] = ()) -> dict[str
     with suppress(OSError):  # it holds the files that stay
         runs.rmdir()
     return left
-
-
-if TYPE_CHECKING:
-    from aar.workers.worker_pool import WorkerPool
 
 
 @asynccontextmanager

@@ -40,6 +40,32 @@ class RunFailure(StrEnum):
     PROBLEM_FAILED = "problem_failed"
 
 
+OUTPUT_MISSING = (
+    RunFailure.NO_OUTPUT,
+    "gave no output: run.py exited with code 0 but wrote no file to the path given as --out.",
+)
+OUTPUT_UNREADABLE = (
+    RunFailure.OUTPUT_REJECTED,
+    "wrote an output that cannot be scored: it is not in the format that the brief names.",
+)
+"""Of a file that broke the problem's reader; the reader's own error may quote hidden data, so it is not shown."""
+OUTPUT_UNGRADED = (
+    RunFailure.OUTPUT_REJECTED,
+    "wrote an output that cannot be scored: the problem's grading did not finish on it. "
+    "Check that it is in the format that the brief names.",
+)
+"""Of a file that hung or crashed the problem's reader; too much memory counts as a crash."""
+UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
+PREPARATION_FAILED_MESSAGE = (
+    f"could not be made: {UNPREPARED_CAUSE}, also on the second try. Your method was not run; submit it again later."
+)
+"""The message for a run whose data the problem could not prepare."""
+UNCONFIRMED = (
+    "Could not be confirmed: the problem's own code failed over it, which is no evidence about your method. "
+    "The measured score stays valid."
+)
+
+
 def failure_message(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[RunFailure, str] | None:
     """Return the message for a command that failed; None for one that succeeded.
 
@@ -67,14 +93,6 @@ def failure_message(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]
     return RunFailure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_end_of(result.output, hosts)}"
 
 
-def output_missing_message() -> tuple[RunFailure, str]:
-    """Return the message for a run that succeeded without a file at ``--out``."""
-    return (
-        RunFailure.NO_OUTPUT,
-        "gave no output: run.py exited with code 0 but wrote no file to the path given as --out.",
-    )
-
-
 def output_refused_message(limits: RunLimits) -> tuple[RunFailure, str]:
     """Return the message for an output that is too large or no regular file.
 
@@ -93,40 +111,6 @@ def output_rejected_message(reason: str, hosts: Iterable[Path]) -> tuple[RunFail
     words = remove_host_paths(reason[: 8 * _TAIL_CHARACTERS], hosts)
     short = words if len(words) <= _TAIL_CHARACTERS else words[: _TAIL_CHARACTERS - 1] + "…"
     return RunFailure.OUTPUT_REJECTED, f"wrote an output that cannot be scored: {short}"
-
-
-def output_unreadable_message() -> tuple[RunFailure, str]:
-    """Return the message for an output file that broke the problem's reader.
-
-    The reader's own error may quote hidden data, so it is not shown.
-    """
-    return (
-        RunFailure.OUTPUT_REJECTED,
-        "wrote an output that cannot be scored: it is not in the format that the brief names.",
-    )
-
-
-def output_ungraded_message() -> tuple[RunFailure, str]:
-    """Return the message for an output that hung or crashed the problem's reader.
-
-    Too much memory counts as a crash.
-    """
-    return (
-        RunFailure.OUTPUT_REJECTED,
-        "wrote an output that cannot be scored: the problem's grading did not finish on it. "
-        "Check that it is in the format that the brief names.",
-    )
-
-
-UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
-PREPARATION_FAILED_MESSAGE = (
-    f"could not be made: {UNPREPARED_CAUSE}, also on the second try. Your method was not run; submit it again later."
-)
-"""The message for a run whose data the problem could not prepare."""
-UNCONFIRMED = (
-    "Could not be confirmed: the problem's own code failed over it, which is no evidence about your method. "
-    "The measured score stays valid."
-)
 
 
 def sandbox_lost_message(times: int) -> tuple[RunFailure, str]:

@@ -21,10 +21,16 @@ from aar.problems.registry import find_problem
 from aar.readmodels.leaderboard import find_metric
 from aar.readmodels.submission_code import CodeFile, read_submission_code
 from aar.researcher.tools.definitions import ToolInput
-from aar.scoring.method_manifest import MethodManifest, read_manifest
-from aar.scoring.results.leaderboard import read_leaderboard
-from aar.scoring.submissions import SubmissionView, count_submissions, get_submission, list_submissions, submit
-from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
+from aar.scoring.method_manifest import MethodManifest
+from aar.scoring.submissions import (
+    SubmissionView,
+    count_submissions,
+    freeze_method,
+    get_submission,
+    list_submissions,
+    submit,
+)
+from aar.scoring.visibility import Audience, leaderboard_seen_by, submission_seen_by
 from aar.snapshots.lineage import list_snapshots, resolve_digest
 from aar.snapshots.store import SavedSnapshot, SnapshotStore, check_name
 from aar.web.api.submissions import SubmissionOut
@@ -110,10 +116,9 @@ async def _board(caller: McpClient, given: McpLeaderboardInput) -> Any:
     def read(session: Session) -> Any:
         metric = find_metric(caller.view(session).problem)
         higher = metric is None or metric.higher_is_better
-        found = read_leaderboard(
-            session, caller.campaign_id, limit=given.limit, higher_is_better=higher, disclosed_only=True
+        rows = leaderboard_seen_by(
+            session, caller.campaign_id, Audience.RESEARCHER, limit=given.limit, higher_is_better=higher
         )
-        rows = rows_seen_by(found, Audience.RESEARCHER)
         return {
             "metric": None if metric is None else metric.name,
             "higher_is_better": higher,
@@ -220,9 +225,7 @@ async def _submit(caller: McpClient, given: McpSubmitMethodInput) -> Any:
         raise DataMissing("the campaign's folder is not on this machine", "Submit where the campaign runs")
     if given.key is None:  # with a key, this may be a submission that was accepted before
         await db.read(lambda session: _check(session, caller, researcher.researcher_id))
-    saved, manifest = await anyio.to_thread.run_sync(freeze_files, snapshots, given.files)
-    if given.parent is not None:
-        manifest = manifest.model_copy(update={"parent": given.parent})
+    saved, manifest = await anyio.to_thread.run_sync(freeze_files, snapshots, given.files, given.parent)
 
     def write(session: Session) -> SubmissionView:
         limits = _open_limits(session, caller)
@@ -246,7 +249,9 @@ async def _submit(caller: McpClient, given: McpSubmitMethodInput) -> Any:
     }
 
 
-def freeze_files(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[SavedSnapshot, MethodManifest]:
+def freeze_files(
+    snapshots: SnapshotStore, files: Mapping[str, str], parent: str | None = None
+) -> tuple[SavedSnapshot, MethodManifest]:
     """Checks a method given as text and stores it as a snapshot.
 
     Raises:
@@ -261,8 +266,7 @@ def freeze_files(snapshots: SnapshotStore, files: Mapping[str, str]) -> tuple[Sa
         directory.mkdir()
         for name, text in files.items():
             _write(directory / check_name(name), name, text)
-        manifest = read_manifest(directory)
-        return snapshots.save(directory), manifest
+        return freeze_method(snapshots, directory, parent)
 
 
 def _write(path: Path, name: str, text: str) -> None:

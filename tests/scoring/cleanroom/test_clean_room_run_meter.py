@@ -110,6 +110,6 @@ async def test_attempts_that_no_longer_fit_a_limit_are_not_made(
     with anyio.move_on_after(30):
         await asyncio.gather(service, return_exceptions=True)
     assert service.done()  # the campaign's limit ends it
-    assert (await scorer._closer.view(view.number)).state not in ("measured", "rejected")
+    assert (await scorer._finalizer.view(view.number)).state not in ("measured", "rejected")
     assert sum(entry.seconds for entry in entries(desk)) <= most * 3600
     assert [entry.state for entry in entries(desk)].count("settled") == 1

@@ -12,10 +12,9 @@ from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Estimate, Metric
 from aar.scoring.results import score_writer
-from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.results.score_writer import LOW_SCORE_ALLOWANCE, is_low
 from aar.scoring.submissions import get_submission
-from aar.scoring.visibility import Audience, rows_seen_by, submission_seen_by
+from aar.scoring.visibility import Audience, leaderboard_seen_by, submission_seen_by
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign, Researcher, Submission
@@ -146,8 +145,8 @@ def test_a_method_that_scatters_its_own_score_is_told_no_more_often(db: Database
 
 def test_no_place_on_the_board_tells_a_number_that_is_withheld(db: Database) -> None:
     def seen(session: Session) -> list[tuple[int, int, int]]:
-        rows = read_leaderboard(session, CAMPAIGN, disclosed_only=True)
-        return [(row.submission.number, row.rank, row.band) for row in rows_seen_by(rows, Audience.RESEARCHER)]
+        rows = leaderboard_seen_by(session, CAMPAIGN, Audience.RESEARCHER)
+        return [(row.submission.number, row.rank, row.band) for row in rows]
 
     with db.writing() as session:
         measured(session, 1, 0.43)
