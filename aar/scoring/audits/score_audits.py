@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -24,6 +24,29 @@ from aar.problems.protocol import (
 )
 from aar.scoring.audits.protocol import AuditInput, AuditResult, AuditStage, AuditVerdict, PhaseScores
 from aar.scoring.phases import CONFIRM, IN_NEW_COORDINATES, MEASURE, PERMUTED, Phase, noise_phase
+
+TEACHER_INDEPENDENT = "teacher-independent"
+MOSTLY_TEACHER_INDEPENDENT = "mostly-teacher-independent"
+MOSTLY_INDEPENDENT_SHARE = 0.5
+"""Share of the score that permuting must surely take for the method to pass."""
+MAX_STEEPNESS = 3.0
+"""Standard errors by which a rise, or a drop larger than the noise explains, must be significant."""
+MIN_DROP_SHARE = 0.15
+"""A drop that may be zero, and is surely below this share of the permutation's drop, counts as none."""
+MUCH_NOISE = 0.4
+"""Least noise at which a method may be called flat: robust methods hardly drop below it."""
+NoiseCurve = Sequence[tuple[float, Estimate]]
+MIN_VARIANCE_RATIO = 9.0
+"""Ratio of variances that is flagged: a spread between splits of three times the sampling error."""
+SIGNIFICANCE_LEVEL = 0.01
+MIN_SPLITS = 3
+"""Fewest degrees of freedom for a verdict."""
+COORDINATE_KNOWLEDGE = "coordinates.knowledge"
+COORDINATE_DEPENDENT = "coordinate-dependent"
+LIMIT = 0.5
+"""Score change from which a method is labelled. Of 48 honest methods of the default problem none has more than 0.2."""
+ScoredTask = tuple[Task, TaskScore]
+_CHANGE = Corruption(coordinates=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +107,33 @@ def _flipped(estimate: Estimate) -> Estimate:
     return replace(estimate, mean=-estimate.mean, low=-estimate.high, high=-estimate.low, by_domain={})
 
 
-TEACHER_INDEPENDENT = "teacher-independent"
-MOSTLY_TEACHER_INDEPENDENT = "mostly-teacher-independent"
-MOSTLY_INDEPENDENT_SHARE = 0.5
-"""Share of the score that permuting must surely take for the method to pass."""
+class _ScoreAudit:
+    """The part that the audits of scores have in common."""
+
+    name: str
+    stage = AuditStage.CONFIRMED
+
+    def _passed(self, reason: str, evidence: Mapping[str, Any]) -> AuditResult:
+        return AuditResult(self.name, AuditVerdict.PASSED, "", reason, evidence)
+
+    def _labelled(self, label: str, reason: str, evidence: Mapping[str, Any]) -> AuditResult:
+        return AuditResult(self.name, AuditVerdict.LABELLED, label, reason, evidence)
+
+    def _flagged(self, rule: str, reason: str, evidence: Mapping[str, Any]) -> AuditResult:
+        return AuditResult(self.name, AuditVerdict.FLAGGED, rule, reason, evidence)
+
+    def _skipped(self, reason: str) -> AuditResult:
+        return AuditResult(self.name, AuditVerdict.SKIPPED, "", reason)
+
+    def _unanswered(self, rule: str, what: str) -> AuditResult:
+        """Flag a method that gave no score on changed data though it ran on the teacher's own."""
+        reason = (
+            f"The method gave no score with {what}, though it ran with the teacher's own: a person should check why."
+        )
+        return AuditResult(self.name, AuditVerdict.FLAGGED, rule, reason)
 
 
-class TeacherAudit:
+class TeacherAudit(_ScoreAudit):
     """Labels a method whose score survives permuted weak labels.
 
     The labels are permuted within their domain.
@@ -104,7 +147,6 @@ class TeacherAudit:
     """
 
     name = "teacher"
-    stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """Return the permuted runs; none if there is no teacher."""
@@ -113,12 +155,12 @@ class TeacherAudit:
     async def judge(self, dossier: AuditInput) -> AuditResult:
         """Compare the permuted score with the unchanged one."""
         if not isinstance(dossier.problem, SupervisedProblem):
-            return AuditResult(self.name, AuditVerdict.SKIPPED, "", f"{dossier.problem.name} has no teacher to permute")
+            return self._skipped(f"{dossier.problem.name} has no teacher to permute")
         before, after = uncorrupted_scores(dossier), dossier.phases.get(PERMUTED.key)
         if before is None:
-            return AuditResult(self.name, AuditVerdict.SKIPPED, "", "there is no score to compare with")
+            return self._skipped("there is no score to compare with")
         if after is None:
-            return failed_run_result(self.name, "teacher.unanswered", "permuted teacher labels")
+            return self._unanswered("teacher.unanswered", "permuted teacher labels")
         found = teacher_effect(before, after, dossier.problem.metric)
         evidence = {
             "undisturbed": before.estimate.mean,
@@ -135,24 +177,15 @@ class TeacherAudit:
                 "Much of the score is as high with the teacher's labels permuted: it is not certain that even half "
                 "of it comes from the teacher. That is no fault; it is shown beside the score."
             )
-            return AuditResult(self.name, AuditVerdict.LABELLED, MOSTLY_TEACHER_INDEPENDENT, reason, evidence)
+            return self._labelled(MOSTLY_TEACHER_INDEPENDENT, reason, evidence)
         if found.low > 0:
             reason = "The score falls when the teacher's labels are permuted: the method uses its teacher."
-            return AuditResult(self.name, AuditVerdict.PASSED, "", reason, evidence)
+            return self._passed(reason, evidence)
         reason = (
             "The score is as high with the teacher's labels permuted as with the real ones: the method does not use "
             "its teacher. That is no fault; it is shown beside the score."
         )
-        return AuditResult(self.name, AuditVerdict.LABELLED, TEACHER_INDEPENDENT, reason, evidence)
-
-
-def failed_run_result(audit: str, rule: str, what: str) -> AuditResult:
-    """Return the finding for a method that gave no score on permuted labels.
-
-    The method did run on the teacher's own labels.
-    """
-    reason = f"The method gave no score with {what}, though it ran with the teacher's own: a person should check why."
-    return AuditResult(audit, AuditVerdict.FLAGGED, rule, reason)
+        return self._labelled(TEACHER_INDEPENDENT, reason, evidence)
 
 
 def _surely_lost(low: float, before: float) -> float:
@@ -171,17 +204,7 @@ def _share(before: float, after: float) -> float | None:
     return max(0.0, after) / before if before > 0 else None
 
 
-MAX_STEEPNESS = 3.0
-"""Standard errors by which a rise, or a drop larger than the noise explains, must be significant."""
-MIN_DROP_SHARE = 0.15
-"""A drop that may be zero, and is surely below this share of the permutation's drop, counts as none."""
-MUCH_NOISE = 0.4
-"""Least noise at which a method may be called flat: robust methods hardly drop below it."""
-
-NoiseCurve = Sequence[tuple[float, Estimate]]
-
-
-class LabelNoiseAudit:
+class LabelNoiseAudit(_ScoreAudit):
     """Flags a score that does not follow its teacher's noise.
 
     With a share x of two classes' labels turned, 1 - 2x of their information is left. Honest methods lose more slowly
@@ -198,7 +221,6 @@ class LabelNoiseAudit:
     """
 
     name = "label-noise"
-    stage = AuditStage.CONFIRMED
 
     def __init__(self, levels: Sequence[float]) -> None:
         if not all(0 < level <= 0.5 for level in levels):
@@ -223,9 +245,7 @@ class LabelNoiseAudit:
         for level in self._levels:
             scored = dossier.phases.get(noise_phase(level).key)
             if scored is None:
-                return failed_run_result(
-                    self.name, "noise.unanswered", f"{level:.0%} of the teacher's labels turned round"
-                )
+                return self._unanswered("noise.unanswered", f"{level:.0%} of the teacher's labels turned round")
             curve.append((level, scored.estimate))
         permuted, metric = dossier.phases.get(PERMUTED.key), dossier.problem.metric
         if _rises(curve, metric):
@@ -236,11 +256,8 @@ class LabelNoiseAudit:
             rule, reason = "", "The method does not use its teacher, so the noise need not show."
         else:
             rule, reason = _shape(curve, permuted.estimate, metric)
-        verdict = AuditVerdict.FLAGGED if rule else AuditVerdict.PASSED
-        return AuditResult(self.name, verdict, rule, reason, _evidence(curve, permuted))
-
-    def _skipped(self, reason: str) -> AuditResult:
-        return AuditResult(self.name, AuditVerdict.SKIPPED, "", reason)
+        evidence = _evidence(curve, permuted)
+        return self._flagged(rule, reason, evidence) if rule else self._passed(reason, evidence)
 
 
 def _rises(curve: NoiseCurve, metric: Metric) -> bool:
@@ -280,14 +297,7 @@ def _evidence(curve: NoiseCurve, permuted: PhaseScores | None) -> dict[str, Any]
     return {"curve": levels, "permuted": permuted.estimate.mean if permuted else None}
 
 
-MIN_VARIANCE_RATIO = 9.0
-"""Ratio of variances that is flagged: a spread between splits of three times the sampling error."""
-SIGNIFICANCE_LEVEL = 0.01
-MIN_SPLITS = 3
-"""Fewest degrees of freedom for a verdict."""
-
-
-class SplitSensitivityAudit:
+class SplitSensitivityAudit(_ScoreAudit):
     """Flags a method whose score depends on luck with the split.
 
     Needs no runs of its own.
@@ -299,7 +309,6 @@ class SplitSensitivityAudit:
     """
 
     name = "split-sensitivity"
-    stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """Return no phases: the audit needs no runs of its own."""
@@ -310,9 +319,7 @@ class SplitSensitivityAudit:
         from scipy.special import chdtri
 
         if not isinstance(dossier.problem, SupervisedProblem):
-            return AuditResult(
-                self.name, AuditVerdict.SKIPPED, "", f"{dossier.problem.name} draws no teacher with its splits"
-            )
+            return self._skipped(f"{dossier.problem.name} draws no teacher with its splits")
         scatter, freedom = 0.0, 0
         for singles in await _groups(dossier):
             if len(singles) > 1 and all(each.standard_error > 0 for each in singles):
@@ -322,13 +329,13 @@ class SplitSensitivityAudit:
                 scatter += sum(weight * (each.mean - mean) ** 2 for weight, each in pairs)
                 freedom += len(singles) - 1
         if freedom < MIN_SPLITS:
-            return AuditResult(self.name, AuditVerdict.SKIPPED, "", "too few splits with an error of their own")
+            return self._skipped("too few splits with an error of their own")
         ratio, sure = scatter / freedom, scatter / float(chdtri(freedom, SIGNIFICANCE_LEVEL))
         evidence = {"variance_ratio": ratio, "surely_above": sure, "freedom": freedom}
         if sure > MIN_VARIANCE_RATIO:
             reason = "The score depends on the split far more than the size of its test set explains."
-            return AuditResult(self.name, AuditVerdict.FLAGGED, "splits.unstable", reason, evidence)
-        return AuditResult(self.name, AuditVerdict.PASSED, "", "The splits agree as well as can be expected.", evidence)
+            return self._flagged("splits.unstable", reason, evidence)
+        return self._passed("The splits agree as well as can be expected.", evidence)
 
 
 async def _groups(dossier: AuditInput) -> list[list[Estimate]]:
@@ -342,16 +349,7 @@ async def _groups(dossier: AuditInput) -> list[list[Estimate]]:
     return list(groups.values())
 
 
-COORDINATE_KNOWLEDGE = "coordinates.knowledge"
-COORDINATE_DEPENDENT = "coordinate-dependent"
-LIMIT = 0.5
-"""Score change from which a method is labelled. Of 48 honest methods of the default problem none has more than 0.2."""
-
-ScoredTask = tuple[Task, TaskScore]
-_CHANGE = Corruption(coordinates=True)
-
-
-class CoordinatesAudit:
+class CoordinatesAudit(_ScoreAudit):
     """An audit that compares scores on the same items in two coordinate systems.
 
     Items, splits and seeds stay the same; only the coordinates change.
@@ -365,7 +363,6 @@ class CoordinatesAudit:
     """
 
     name = "coordinates"
-    stage = AuditStage.CONFIRMED
 
     def phases(self, problem: Problem) -> Sequence[Phase]:
         """Return the confirmation's runs in other coordinates; none if the problem offers none."""
@@ -380,7 +377,7 @@ class CoordinatesAudit:
         if before is None:
             return self._skipped("there is no confirmed score to compare with")
         if after is None:
-            return failed_run_result(self.name, "coordinates.unanswered", "the items in other coordinates")
+            return self._unanswered("coordinates.unanswered", "the items in other coordinates")
         pairs = pair_scores(before, after)
         if not pairs:
             return self._skipped("no split was run both ways")
@@ -401,17 +398,14 @@ class CoordinatesAudit:
                 "The score is not the same in other coordinates, by more than its error: the method carries knowledge "
                 "that it did not learn from the data that it is given."
             )
-            return AuditResult(self.name, AuditVerdict.FLAGGED, COORDINATE_KNOWLEDGE, reason, evidence)
+            return self._flagged(COORDINATE_KNOWLEDGE, reason, evidence)
         if departed >= LIMIT:
             reason = (
                 "The predictions depend on the coordinates of the items. That is no fault; it is shown beside the "
                 "score."
             )
-            return AuditResult(self.name, AuditVerdict.LABELLED, COORDINATE_DEPENDENT, reason, evidence)
-        return AuditResult(self.name, AuditVerdict.PASSED, "", "The score is the same in other coordinates.", evidence)
-
-    def _skipped(self, reason: str) -> AuditResult:
-        return AuditResult(self.name, AuditVerdict.SKIPPED, "", reason)
+            return self._labelled(COORDINATE_DEPENDENT, reason, evidence)
+        return self._passed("The score is the same in other coordinates.", evidence)
 
 
 def pair_scores(before: PhaseScores, after: PhaseScores) -> list[tuple[ScoredTask, ScoredTask]]:
