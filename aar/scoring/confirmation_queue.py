@@ -1,4 +1,7 @@
-"""The queue of confirmations and transfer checks, claimed when no submission waits."""
+"""The queue of confirmations and transfer checks, claimed when no submission waits.
+
+The queue is in the database. The campaign's end adds the last ones: of the best, and of winners on transfer domains.
+"""
 
 from __future__ import annotations
 

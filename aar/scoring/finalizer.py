@@ -1,4 +1,8 @@
-"""Writes the verdict of a submission or check once its runs are over."""
+"""Writes the verdict of a submission or check once its runs are over.
+
+The outcome of a confirmation or transfer check: pool the scores, apply the audits' findings, decide if the measured
+score is confirmed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The phases of scoring runs, and the draws of their seeds and splits."""
+"""The phases of scoring runs, and the draws of their seeds and splits.
+
+Seeds and splits are drawn from a campaign's secret, after a submission is frozen. The secret never leaves the
+controller.
+"""
 
 from __future__ import annotations
 

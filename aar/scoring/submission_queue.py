@@ -1,4 +1,8 @@
-"""The submission queue: stored in the database and fair between researchers."""
+"""The submission queue: stored in the database and fair between researchers.
+
+It outlives the controller. The rows of runs are written with their draws and read after a restart; the scheduler hands
+the runs to the lanes of a scorer.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ from aar.store.models import ScoringRun, Submission
 
 CHECKS_PAYER = ""
 """The payer of checks: the campaign, not a researcher. Runs are separated by their payers."""
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,8 +347,6 @@ def last_served(session: Session, campaign_id: str, *, checks: bool = False) -> 
     )
     return {row[0]: row[1] for row in session.execute(query)}
 
-
-_POLL_SECONDS = 0.5
 
 ClaimFunction = Callable[[Collection[str]], Awaitable[ScoringJob | None]]
 """Claims the next queued work, without that of the given researchers."""

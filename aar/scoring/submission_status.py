@@ -1,4 +1,8 @@
-"""Statuses of submissions: their log, disqualification and reinstatement."""
+"""Statuses of submissions: their append-only log, disqualification and reinstatement.
+
+Everybody can read the reason for a disqualification. Nothing is deleted: numbers, verdict and place in the queue stay
+in the database, so that a reinstatement puts everything back as it was.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,11 @@ from aar.text import shorten
 
 SCORER = "scorer"
 """The author of changes that no person requested."""
+APPEAL_NOTE = (
+    "Any researcher can ask a person for a review: post a question on the forum that names s{number}. "
+    "A person can reinstate it, and everything is then as it was before."
+)
+_MAX_REASON = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +73,6 @@ def submissions_of_same_code(session: Session, submission: Submission) -> list[S
         Submission.state == "measured",
     )
     return list(session.scalars(query.order_by(Submission.number)))
-
-
-APPEAL_NOTE = (
-    "Any researcher can ask a person for a review: post a question on the forum that names s{number}. "
-    "A person can reinstate it, and everything is then as it was before."
-)
-_MAX_REASON = 2000
 
 
 def disqualify(

@@ -1,4 +1,11 @@
-"""Accepts submissions and reads them back."""
+"""Accepts submissions and reads them back: code and claim are frozen before any score exists.
+
+Nothing in this file writes a score; only ``score_writer`` does. Every researcher may submit the same files again: their
+runs are then pooled with the earlier ones into one estimate, so running them again for luck gains nothing but a
+narrower interval. Only equal digests are the same code: two methods that are equal in all else may still differ in what
+they do. Views are rounded, and without the score of a disqualified submission; ``visibility`` decides which audience
+sees them.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +37,18 @@ the allowance as used as it was."""
 UNDISCLOSED = (WITHHELD, WITHHELD_LATER)
 
 FINAL_STATES: Final = frozenset({"measured", "rejected", "held"})
+_SCORES = ("mean", "standard_error", "low", "high")
+_SUBMISSIONS, _RESEARCHERS = cast(Table, Submission.__table__), cast(Table, Researcher.__table__)
+_CHANGES = StatusChange.__table__.c
+_reason = (
+    select(_CHANGES.cause)
+    .where(_CHANGES.submission_id == _SUBMISSIONS.c.id, _CHANGES.new == "disqualified")
+    .order_by(_CHANGES.id.desc())
+    .limit(1)
+    .correlate(_SUBMISSIONS)
+    .scalar_subquery()
+    .label("reason")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +107,11 @@ class SubmissionView:
         return self.state in FINAL_STATES
 
 
-_SCORES = ("mean", "standard_error", "low", "high")
 _COPIED = [
     each.name
     for each in fields(SubmissionView)
     if each.name not in {*_SCORES, "families", "verdict", "told", "outside"}
 ]
-_SUBMISSIONS, _RESEARCHERS = cast(Table, Submission.__table__), cast(Table, Researcher.__table__)
-_CHANGES = StatusChange.__table__.c
-_reason = (
-    select(_CHANGES.cause)
-    .where(_CHANGES.submission_id == _SUBMISSIONS.c.id, _CHANGES.new == "disqualified")
-    .order_by(_CHANGES.id.desc())
-    .limit(1)
-    .correlate(_SUBMISSIONS)
-    .scalar_subquery()
-    .label("reason")
-)
 # Of tables: through the mapper, a page that lists a night's submissions would spend most of its time on this
 _VIEWS = select(
     *(each for each in _SUBMISSIONS.c if each.key != "by_domain"),

@@ -23,57 +23,9 @@ from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
 from aar.scoring.submissions import SubmissionView
 from aar.store.event_log import LoggedEvent
 
-
-class Audience(StrEnum):
-    """The reader of some data."""
-
-    NOBODY = "nobody"
-    """A reader without a token or a login, on the machine itself."""
-    GUEST = "guest"
-    """An external researcher, by its token."""
-    RESEARCHER = "researcher"
-    VIEWER = "viewer"
-    """A person who may read."""
-    OPERATOR = "operator"
-    """A person who may read and act."""
-
-    @property
-    def is_person(self) -> bool:
-        """Return True if it is an authenticated person."""
-        return self in (Audience.VIEWER, Audience.OPERATOR)
-
-
-class RestrictedData(StrEnum):
-    """A kind of data that not everybody may see."""
-
-    WITHHELD_SCORES = "withheld scores"
-    """Measured scores that are withheld from researchers."""
-    SEALED_SCORES = "sealed scores"
-    """Scores of every phase but the measurement, and of each domain and split alone."""
-    EVIDENCE = "evidence"
-    """The details of an audit's findings, and audits without a finding."""
-    SEEDS = "seeds"
-    """Seeds, split seeds and the digests of outputs."""
-    WORKSPACES = "workspaces"
-    """Notebooks, files and jobs."""
-    TRANSCRIPTS = "transcripts"
-    """Turns, tool calls and their results, messages of people to one researcher, errors of its model and sandbox."""
-
-
-_PEOPLE: Final = frozenset(RestrictedData) - {RestrictedData.SEEDS}
-VISIBLE_DATA: Final[Mapping[Audience, frozenset[RestrictedData]]] = {
-    Audience.NOBODY: frozenset(),
-    Audience.GUEST: frozenset(),
-    Audience.RESEARCHER: frozenset(),
-    Audience.VIEWER: _PEOPLE,
-    Audience.OPERATOR: frozenset(RestrictedData),
-}
-"""The data that each audience may see."""
-
 _HIDDEN = "…"
 _TOLD_VERDICTS = frozenset({AuditVerdict.LABELLED, AuditVerdict.FLAGGED, AuditVerdict.DISQUALIFIED})
 """Verdicts of findings that their submission's author reads."""
-
 EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
     "campaign_created": {},
     "campaign_started": {},
@@ -124,6 +76,53 @@ EVENT_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 """By kind of event: the values that replace its fields for readers who are not people. A kind that is not here is shown
 to people only."""
+
+
+class Audience(StrEnum):
+    """The reader of some data."""
+
+    NOBODY = "nobody"
+    """A reader without a token or a login, on the machine itself."""
+    GUEST = "guest"
+    """An external researcher, by its token."""
+    RESEARCHER = "researcher"
+    VIEWER = "viewer"
+    """A person who may read."""
+    OPERATOR = "operator"
+    """A person who may read and act."""
+
+    @property
+    def is_person(self) -> bool:
+        """Return True if it is an authenticated person."""
+        return self in (Audience.VIEWER, Audience.OPERATOR)
+
+
+class RestrictedData(StrEnum):
+    """A kind of data that not everybody may see."""
+
+    WITHHELD_SCORES = "withheld scores"
+    """Measured scores that are withheld from researchers."""
+    SEALED_SCORES = "sealed scores"
+    """Scores of every phase but the measurement, and of each domain and split alone."""
+    EVIDENCE = "evidence"
+    """The details of an audit's findings, and audits without a finding."""
+    SEEDS = "seeds"
+    """Seeds, split seeds and the digests of outputs."""
+    WORKSPACES = "workspaces"
+    """Notebooks, files and jobs."""
+    TRANSCRIPTS = "transcripts"
+    """Turns, tool calls and their results, messages of people to one researcher, errors of its model and sandbox."""
+
+
+_PEOPLE: Final = frozenset(RestrictedData) - {RestrictedData.SEEDS}
+VISIBLE_DATA: Final[Mapping[Audience, frozenset[RestrictedData]]] = {
+    Audience.NOBODY: frozenset(),
+    Audience.GUEST: frozenset(),
+    Audience.RESEARCHER: frozenset(),
+    Audience.VIEWER: _PEOPLE,
+    Audience.OPERATOR: frozenset(RestrictedData),
+}
+"""The data that each audience may see."""
 
 
 def may_see(audience: Audience, secret: RestrictedData) -> bool:

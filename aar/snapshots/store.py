@@ -1,4 +1,9 @@
-"""The content-addressed store of snapshots on disk."""
+"""The content-addressed store of snapshots on disk.
+
+The digest of a snapshot is the SHA-256 of its manifest, and the manifest holds each file's relative name, executable
+bit, size and SHA-256. So the same content always has the same name, on every machine and in every order of reading. A
+directory is walked safely while its owner may change it: the walk never leaves it.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,13 @@ from aar.errors import Conflict, DataMissing, NotFound, SetupError, TransferRefu
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _MAX_NAME_BYTES = 1024
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+_MAX_DEPTH = 40
+_CHUNK = 1 << 20
+_DRAFT_LIFE_SECONDS = 24 * 3600
+
+FileVisitor = Callable[[str, int, os.stat_result], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,148 +61,6 @@ class FileEntry:
     executable: bool
     size_bytes: int
     sha256: str
-
-
-def is_digest(text: str) -> bool:
-    """Return True if ``text`` has the form of a SHA-256 in lower-case hex."""
-    return _DIGEST.fullmatch(text) is not None
-
-
-def check_name(name: str) -> str:
-    """Return a relative file name that stays below its root on every system.
-
-    Raises:
-        TransferRefused: absolute, empty, with ``..``, control characters or a backslash, too long, or not UTF-8.
-    """
-    parts = name.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        raise TransferRefused(f"file name {name!r} leaves its directory", "Use plain relative names")
-    if _CONTROL.search(name) or "\\" in name:
-        raise TransferRefused(f"file name {name!r} has a control character or a backslash", "Rename the file")
-    try:
-        length = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise TransferRefused(f"file name {name!r} is not UTF-8", "Rename the file") from error
-    if length > _MAX_NAME_BYTES:
-        raise TransferRefused(f"file name {name[:60]!r}… is longer than {_MAX_NAME_BYTES} bytes", "Shorten it")
-    return name
-
-
-def encode_manifest(entries: Iterable[FileEntry]) -> bytes:
-    """Return the canonical form of a manifest, independent of the order of ``entries``."""
-    ordered = sorted(entries, key=lambda entry: entry.name.encode())
-    rows = [[entry.name, entry.executable, entry.size_bytes, entry.sha256] for entry in ordered]
-    return json.dumps({"version": 1, "files": rows}, separators=(",", ":")).encode()
-
-
-def manifest_digest(manifest: bytes) -> str:
-    """Return the name of the snapshot with this manifest."""
-    return hashlib.sha256(manifest).hexdigest()
-
-
-def decode_manifest(digest: str, manifest: bytes) -> list[FileEntry]:
-    """Return the files of a manifest.
-
-    Raises:
-        DataMissing: the bytes are not the ones that ``digest`` names.
-        TransferRefused: a file name in it would leave its directory.
-    """
-    if manifest_digest(manifest) != digest:
-        raise DataMissing(f"snapshot {digest:.12} is damaged", "Restore the snapshots folder from a copy")
-    rows = json.loads(manifest)["files"]
-    return [FileEntry(check_name(name), bool(runs), int(size), str(sha)) for name, runs, size, sha in rows]
-
-
-_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
-_MAX_DEPTH = 40
-
-FileVisitor = Callable[[str, int, os.stat_result], None]
-
-
-def walk_files(directory: Path, visit: FileVisitor, *, max_entries: int) -> None:
-    """Call ``visit`` for every file below ``directory``.
-
-    It gets the relative name, an open file descriptor and its stat.
-
-    Every step goes through the descriptor of the directory above, and no link is followed, so that a rename or a
-    link made during the walk cannot lead outside.
-
-    Args:
-        directory: the first directory.
-        visit: called once a file; may raise to end the walk.
-        max_entries: most files and folders together.
-
-    Raises:
-        TransferRefused: a link, device, pipe, socket or bad name, or too many entries; the message names it.
-    """
-    with _opened(str(directory), None, _OPEN_DIRECTORY, ".") as root:
-        _Walk(visit, max_entries).into(root, "", _MAX_DEPTH)
-
-
-class _Walk:
-    def __init__(self, visit: FileVisitor, max_entries: int) -> None:
-        self._visit = visit
-        self._left = max_entries
-
-    def into(self, directory: int, prefix: str, depth: int) -> None:
-        if depth == 0:
-            raise TransferRefused(
-                f"the folder nests deeper than {_MAX_DEPTH} levels",
-                "Flatten it, or remove folders",
-            )
-        with os.scandir(directory) as found:
-            entries = [entry.name for entry in islice(found, self._left + 1)]
-        self._left -= len(entries)
-        if self._left < 0:
-            raise TransferRefused("the folder holds too many files", "Remove files that the method does not need")
-        for entry in sorted(entries):
-            name = check_name(prefix + entry)
-            mode = _stat(entry, directory, name).st_mode
-            if stat.S_ISDIR(mode):
-                with _opened(entry, directory, _OPEN_DIRECTORY, name) as below:
-                    self.into(below, name + "/", depth - 1)
-            elif stat.S_ISREG(mode):
-                with _opened(entry, directory, _OPEN_FILE, name) as file:
-                    status = os.fstat(file)
-                    if not stat.S_ISREG(status.st_mode):
-                        raise _irregular(name, status.st_mode)
-                    self._visit(name, file, status)
-            else:
-                raise _irregular(name, mode)
-
-
-def _stat(entry: str, directory: int, name: str) -> os.stat_result:
-    try:
-        return os.stat(entry, dir_fd=directory, follow_symlinks=False)
-    except OSError as error:
-        raise _unreadable(name, error) from error
-
-
-@contextmanager
-def _opened(entry: str, directory: int | None, flags: int, name: str) -> Iterator[int]:
-    try:
-        descriptor = os.open(entry, flags, dir_fd=directory)
-    except OSError as error:
-        raise _unreadable(name, error) from error
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _unreadable(name: str, error: OSError) -> TransferRefused:
-    return TransferRefused(f"cannot read {name!r}: {error.strerror}", "Use plain files only, and do not change them")
-
-
-def _irregular(name: str, mode: int) -> TransferRefused:
-    kinds = ((stat.S_ISLNK, "a link"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
-    kind = next((word for test, word in kinds if test(mode)), "a device")
-    return TransferRefused(f"{name!r} is {kind}", "Use plain files and folders only; copy the target of a link")
-
-
-_CHUNK = 1 << 20
-_DRAFT_LIFE_SECONDS = 24 * 3600
 
 
 class SnapshotStore:
@@ -343,6 +213,131 @@ class SnapshotStore:
 
     def _place(self, sha256: str) -> Path:
         return self._contents / sha256[:2] / sha256
+
+
+def is_digest(text: str) -> bool:
+    """Return True if ``text`` has the form of a SHA-256 in lower-case hex."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def check_name(name: str) -> str:
+    """Return a relative file name that stays below its root on every system.
+
+    Raises:
+        TransferRefused: absolute, empty, with ``..``, control characters or a backslash, too long, or not UTF-8.
+    """
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise TransferRefused(f"file name {name!r} leaves its directory", "Use plain relative names")
+    if _CONTROL.search(name) or "\\" in name:
+        raise TransferRefused(f"file name {name!r} has a control character or a backslash", "Rename the file")
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise TransferRefused(f"file name {name!r} is not UTF-8", "Rename the file") from error
+    if length > _MAX_NAME_BYTES:
+        raise TransferRefused(f"file name {name[:60]!r}… is longer than {_MAX_NAME_BYTES} bytes", "Shorten it")
+    return name
+
+
+def encode_manifest(entries: Iterable[FileEntry]) -> bytes:
+    """Return the canonical form of a manifest, independent of the order of ``entries``."""
+    ordered = sorted(entries, key=lambda entry: entry.name.encode())
+    rows = [[entry.name, entry.executable, entry.size_bytes, entry.sha256] for entry in ordered]
+    return json.dumps({"version": 1, "files": rows}, separators=(",", ":")).encode()
+
+
+def manifest_digest(manifest: bytes) -> str:
+    """Return the name of the snapshot with this manifest."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def decode_manifest(digest: str, manifest: bytes) -> list[FileEntry]:
+    """Return the files of a manifest.
+
+    Raises:
+        DataMissing: the bytes are not the ones that ``digest`` names.
+        TransferRefused: a file name in it would leave its directory.
+    """
+    if manifest_digest(manifest) != digest:
+        raise DataMissing(f"snapshot {digest:.12} is damaged", "Restore the snapshots folder from a copy")
+    rows = json.loads(manifest)["files"]
+    return [FileEntry(check_name(name), bool(runs), int(size), str(sha)) for name, runs, size, sha in rows]
+
+
+def walk_files(directory: Path, visit: FileVisitor, *, max_entries: int) -> None:
+    """Call ``visit`` for every file below ``directory``.
+
+    It gets the relative name, an open file descriptor and its stat.
+
+    Every step goes through the descriptor of the directory above, and no link is followed, so that a rename or a
+    link made during the walk cannot lead outside.
+
+    Args:
+        directory: the first directory.
+        visit: called once a file; may raise to end the walk.
+        max_entries: most files and folders together.
+
+    Raises:
+        TransferRefused: a link, device, pipe, socket or bad name, or too many entries; the message names it.
+    """
+    left = max_entries
+
+    def enter(folder: int, prefix: str, depth: int) -> None:
+        nonlocal left
+        if depth == 0:
+            raise TransferRefused(f"the folder nests deeper than {_MAX_DEPTH} levels", "Flatten it, or remove folders")
+        with os.scandir(folder) as found:
+            entries = [entry.name for entry in islice(found, left + 1)]
+        left -= len(entries)
+        if left < 0:
+            raise TransferRefused("the folder holds too many files", "Remove files that the method does not need")
+        for entry in sorted(entries):
+            name = check_name(prefix + entry)
+            mode = _stat(entry, folder, name).st_mode
+            if stat.S_ISDIR(mode):
+                with _opened(entry, folder, _OPEN_DIRECTORY, name) as below:
+                    enter(below, name + "/", depth - 1)
+            elif stat.S_ISREG(mode):
+                with _opened(entry, folder, _OPEN_FILE, name) as file:
+                    status = os.fstat(file)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise _irregular(name, status.st_mode)
+                    visit(name, file, status)
+            else:
+                raise _irregular(name, mode)
+
+    with _opened(str(directory), None, _OPEN_DIRECTORY, ".") as root:
+        enter(root, "", _MAX_DEPTH)
+
+
+def _stat(entry: str, directory: int, name: str) -> os.stat_result:
+    try:
+        return os.stat(entry, dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+@contextmanager
+def _opened(entry: str, directory: int | None, flags: int, name: str) -> Iterator[int]:
+    try:
+        descriptor = os.open(entry, flags, dir_fd=directory)
+    except OSError as error:
+        raise _unreadable(name, error) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(name: str, error: OSError) -> TransferRefused:
+    return TransferRefused(f"cannot read {name!r}: {error.strerror}", "Use plain files only, and do not change them")
+
+
+def _irregular(name: str, mode: int) -> TransferRefused:
+    kinds = ((stat.S_ISLNK, "a link"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    kind = next((word for test, word in kinds if test(mode)), "a device")
+    return TransferRefused(f"{name!r} is {kind}", "Use plain files and folders only; copy the target of a link")
 
 
 def _settle(draft: IO[bytes], place: Path) -> None:

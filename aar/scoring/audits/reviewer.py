@@ -1,7 +1,8 @@
 """The reviewer audit: a model reads a method's frozen code against a rubric.
 
-The rubric is the same for every review, so the service has it in its prompt cache; the method is in the one
-message after it, as untrusted text. The answer is a forced tool call, and its quotes are checked against the code.
+The rubric is the same for every review, so the service has it in its prompt cache; the method is in the one message
+after it, as untrusted text: numbered lines, truncated, inside a random delimiter that its content cannot forge. The
+answer is a forced tool call, and its quotes are checked against the code.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ _LONGEST_REASON = 800
 _MOST_QUOTES = 8
 _RULES = ("injection", "answers", "leak", "clean-room", "state", "seed", "harness", "obfuscated", "claim")
 _ONLY_FLAGGED = frozenset({"claim"})
+MAX_OUTPUT_TOKENS = 2000
+NO_MODEL = (
+    "Not reviewed: the campaign calls no Claude model (its team is the offline search baseline, or there is no key)."
+)
+MAX_LISTING_CHARACTERS = 60_000
+"""Characters of a method that are shown; the rest is named and left out."""
+_LONGEST_LINE = 2000
+_LONGEST_FILE = 4 * 1024**2
+_NEAR = 2
+"""Lines by which a quote may be off: models miscount."""
 
 
 class CodeQuote(BaseModel):
@@ -144,12 +155,6 @@ def _checked(quotes: list[CodeQuote], shown: CodeListing) -> tuple[list[dict[str
     return sound, unsound
 
 
-MAX_OUTPUT_TOKENS = 2000
-NO_MODEL = (
-    "Not reviewed: the campaign calls no Claude model (its team is the offline search baseline, or there is no key)."
-)
-
-
 class Reviewer:
     """Asks a model about a submission at its confirmation.
 
@@ -232,14 +237,6 @@ def _skipped(reason: str, why: str) -> AuditResult:
 @lru_cache(maxsize=1)
 def _rubric() -> str:
     return Path(__file__).with_name("rubric.md").read_text(encoding="utf-8")
-
-
-MAX_LISTING_CHARACTERS = 60_000
-"""Characters of a method that are shown; the rest is named and left out."""
-_LONGEST_LINE = 2000
-_LONGEST_FILE = 4 * 1024**2
-_NEAR = 2
-"""Lines by which a quote may be off: models miscount."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Files and sandboxes of single scoring runs: made before a run, destroyed after it."""
+"""Files and sandboxes of single scoring runs: made before a run, destroyed after it.
+
+A sandbox is made with empty places for data and code. A task's bundles are prepared for one use; while they exist, no
+other user can open them.
+"""
 
 from __future__ import annotations
 

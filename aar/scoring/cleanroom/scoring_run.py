@@ -1,4 +1,8 @@
-"""Executes one scoring run: reserve, prepare the split, run the method, score, record."""
+"""Executes one scoring run with its money: reserve, prepare the split, run the method, score, record.
+
+The result is recorded together with its cost. A run is retried when its sandbox is lost; the core-seconds of each
+attempt are booked from the method's start to its end, however the run ends.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,12 @@
 
 Higher is better throughout; a caller whose metric is climbed downward flips the signs. A score is (mean, standard
 error). Formulas, sources and simulations are in docs/statistics.md.
+
+The moderated t-statistic judges scores of few seeds by the campaign's usual error. A standard error from two seeds is
+unreliable: it may be tiny by luck, and Student's t then requires very large falls. The errors of a campaign's other
+methods show the usual size. Their variances are taken as drawn around a common one by a scaled inverse chi-squared law,
+whose scale and degrees of freedom are estimated from the variances themselves (Smyth 2004, section 6.2); a score's own
+variance is averaged with it by degrees of freedom.
 """
 
 from __future__ import annotations
@@ -24,6 +30,10 @@ MAX_ERROR_RATIO = 2.0
 """Times the median: a larger standard error does not count in the step between bands."""
 NEARLY_NORMAL = 1e6
 """Degrees of freedom from which Student's quantiles are the normal ones."""
+MIN_CODES = 5
+"""Fewest variances for an estimate of how much they differ."""
+_NO_ERROR = 1e-12
+_NEWTON_STEPS = 50
 
 
 def shrink_scores(scores: Sequence[Score]) -> list[Score]:
@@ -158,12 +168,6 @@ def assign_bands(scores: Sequence[Score], expected: Sequence[float]) -> list[int
             near = (band for band, head in enumerate(heads, start=1) if head - mean <= step)
             found[place] = next(near, len(heads))
     return found
-
-
-MIN_CODES = 5
-"""Fewest variances for an estimate of how much they differ."""
-_NO_ERROR = 1e-12
-_NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)

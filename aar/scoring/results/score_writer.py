@@ -1,6 +1,14 @@
 """Writes scores: each function changes rows and appends its event in one transaction.
 
 No other module writes scores. The transaction is the caller's.
+
+Researchers see useful scores as numbers, and few others. Every number reveals something about the hidden labels, and a
+method made to score badly in a chosen way reveals most: the scores of a few hundred single features, each far below any
+real method, add up to a classifier that needs no teacher (``aar problem attack --only direction-probes``). So a score
+that is surely below the author's best is withheld once the campaign has disclosed some of that kind. An honest team
+loses little: the verdict still names the better score and says that the idea is far behind it. An author who has no
+score yet is measured by the team's best. The idea is that of the ladder (Blum & Hardt 2015), which answers with a
+number only for a gain, softened by an allowance.
 """
 
 from __future__ import annotations
@@ -29,6 +37,13 @@ from aar.scoring.submissions import DISCLOSED, LOW_DISCLOSED, SHOWN_DECIMALS, WI
 from aar.store.column_types import now
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import ScoringRun, Submission
+
+LOW_SCORE_ALLOWANCE = 24
+"""Low scores that a campaign discloses as numbers, to all researchers together."""
+SURE_STANDARD_ERRORS = 2.0
+"""Standard errors of the difference below which a score counts as low."""
+Score = tuple[float, float]
+"""A mean and its standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,16 +228,6 @@ def _reject(session: Session, submission: Submission, verdict: str) -> None:
     happened = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
     append_event(session, submission.campaign_id, happened, submission.researcher_id)
     log_status_change(session, submission, "claimed", "rejected", headline)
-
-
-LOW_SCORE_ALLOWANCE = 24
-"""Low scores that a campaign discloses as numbers, to all researchers together."""
-SURE_STANDARD_ERRORS = 2.0
-"""Standard errors of the difference below which a score counts as low."""
-
-
-Score = tuple[float, float]
-"""A mean and its standard error."""
 
 
 def is_low(score: Score, best: Score | None, metric: Metric) -> bool:

@@ -25,6 +25,15 @@ _BEFORE_PATH = "'\"(="
 _AFTER_PATH = re.compile(r"(?:/[^\s'\")]*)?")
 _GOES_ON = re.compile(r"[\w-]")
 _MIB = 1024**2
+UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
+PREPARATION_FAILED_MESSAGE = (
+    f"could not be made: {UNPREPARED_CAUSE}, also on the second try. Your method was not run; submit it again later."
+)
+"""The message for a run whose data the problem could not prepare."""
+UNCONFIRMED = (
+    "Could not be confirmed: the problem's own code failed over it, which is no evidence about your method. "
+    "The measured score stays valid."
+)
 
 
 class RunFailure(StrEnum):
@@ -55,15 +64,6 @@ OUTPUT_UNGRADED = (
     "Check that it is in the format that the brief names.",
 )
 """Of a file that hung or crashed the problem's reader; too much memory counts as a crash."""
-UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
-PREPARATION_FAILED_MESSAGE = (
-    f"could not be made: {UNPREPARED_CAUSE}, also on the second try. Your method was not run; submit it again later."
-)
-"""The message for a run whose data the problem could not prepare."""
-UNCONFIRMED = (
-    "Could not be confirmed: the problem's own code failed over it, which is no evidence about your method. "
-    "The measured score stays valid."
-)
 
 
 def failure_message(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]) -> tuple[RunFailure, str] | None:
