@@ -20,6 +20,7 @@ from aar.problems.protocol import Stage
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.audits.protocol import AuditVerdict
 from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
+from aar.scoring.submission_history import SubmissionRecord
 from aar.scoring.submissions import SubmissionView
 from aar.store.event_log import LoggedEvent
 
@@ -168,6 +169,14 @@ def findings_seen_by(findings: Collection[FindingView], audience: Audience) -> l
     if may_see(audience, RestrictedData.EVIDENCE):
         return list(findings)
     return [replace(each, evidence={}) for each in findings if each.verdict in _TOLD_VERDICTS]
+
+
+def record_seen_by(record: SubmissionRecord, audience: Audience) -> SubmissionRecord:
+    """Return a submission's history for a person, without seeds and digests of outputs if hidden from this one."""
+    if may_see(audience, RestrictedData.SEEDS):
+        return record
+    hidden = [replace(run, seed=None, split_seed=None, output_digest=None) for run in record.runs]
+    return replace(record, runs=hidden)
 
 
 def may_see_phase(audience: Audience, phase: str, disclosed: bool) -> bool:

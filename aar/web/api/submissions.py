@@ -5,7 +5,6 @@ Only the controller's scorer writes scores.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from fastapi import APIRouter, Response
@@ -22,7 +21,7 @@ from aar.scoring.confirmation_queue import CheckView
 from aar.scoring.submission_history import EstimateRecord, HappeningRecord, RunRecord, read_submission_record
 from aar.scoring.submission_status import StatusView
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
-from aar.scoring.visibility import RestrictedData, may_see, submission_seen_by
+from aar.scoring.visibility import record_seen_by, submission_seen_by
 from aar.web.api.charts import AS_CSV, CSV
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
@@ -118,7 +117,7 @@ class SubmissionOut(BaseModel):
     @classmethod
     def of(cls, view: SubmissionView) -> SubmissionOut:
         """Converts a service's view."""
-        return cls(**{name: getattr(view, name) for name in cls.model_fields})
+        return cls.model_validate(view, from_attributes=True)
 
 
 class FileOut(BaseModel):
@@ -233,20 +232,7 @@ def record(
     """
     with shared.db.reading() as session:
         found = read_submission_record(session, find_campaign(session, campaign_id).id, number)
-    runs: list[RunRecord] = list(found.runs)
-    if not may_see(audience, RestrictedData.SEEDS):
-        runs = [replace(run, seed=None, split_seed=None, output_digest=None) for run in runs]
-    return SubmissionRecordOut(
-        submission=SubmissionOut.of(found.submission),
-        same_code=list(found.same_code),
-        charged_runs=found.charged_runs,
-        runs=runs,
-        estimates=list(found.estimates),
-        audits=list(found.audits),
-        changes=list(found.changes),
-        checks=list(found.checks),
-        happenings=list(found.happenings),
-    )
+    return SubmissionRecordOut.model_validate(record_seen_by(found, audience), from_attributes=True)
 
 
 @router.get("/leaderboard")
