@@ -24,7 +24,7 @@ from aar.errors import Conflict, NotFound
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
 from aar.processes import HostProcess
-from aar.scoring.problem_version import check_problem_version
+from aar.scoring.submission_queue import check_problem_version
 from aar.store.column_types import now
 from aar.store.database import Database
 from aar.store.event_log import append_event, lock_campaign

@@ -40,7 +40,7 @@ from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.protocol import version_of
 from aar.problems.registry import find_problem, installed_problems
 from aar.researcher.context import ResearcherOutcome
-from aar.scoring.problem_version import check_problem_version
+from aar.scoring.submission_queue import check_problem_version
 from aar.settings import Settings
 from aar.store.database import Database
 from aar.store.event_log import append_event, lock_campaign

@@ -5,7 +5,7 @@ The queue is in the database. The campaign's end adds the last ones: of the best
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,11 +16,10 @@ from aar.errors import Conflict, UsageError
 from aar.events import CheckStarted
 from aar.problems.protocol import Problem
 from aar.scoring.phases import CONFIRM, CONFIRMATION, ON_TRANSFER_DOMAINS, TRANSFER, Phase
-from aar.scoring.results.leaderboard import LeaderboardRow, read_leaderboard
+from aar.scoring.results.leaderboard import read_leaderboard
 from aar.scoring.submission_queue import ScoringJob, fair_order, insert_runs, last_served, load_job
 from aar.scoring.submission_status import SCORER, submissions_of_same_code
 from aar.store.column_types import now
-from aar.store.database import Database
 from aar.store.event_log import append_event, lock_campaign
 from aar.store.models import Submission, SubmissionCheck
 
@@ -109,6 +108,16 @@ def list_checks(session: Session, campaign_id: str, submission_id: int | None = 
     if submission_id is not None:
         query = query.where(SubmissionCheck.submission_id == submission_id)
     return [_view(*row) for row in session.execute(query.order_by(SubmissionCheck.id))]
+
+
+def had_check(session: Session, submission_id: int, kind: str, states: Sequence[str] | None = None) -> bool:
+    """Return True if a submission has or had a check of a kind, in one of the states where given."""
+    query = select(SubmissionCheck.id).where(
+        SubmissionCheck.submission_id == submission_id, SubmissionCheck.kind == kind
+    )
+    if states is not None:
+        query = query.where(SubmissionCheck.state.in_(states))
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def claim_check(
@@ -208,35 +217,6 @@ def _view(row: SubmissionCheck, number: int) -> CheckView:
     )
 
 
-async def run_final_confirmations(
-    db: Database,
-    campaign_id: str,
-    problem: Problem,
-    top: int,
-    transfer_top: int,
-    made: Callable[[], Awaitable[bool]],
-) -> None:
-    """Confirm the first ``top`` rows, then run the winners on the transfer domains.
-
-    Confirmations go round by round, as refuted rows make others move up.
-
-    Args:
-        made: returns once no check is open, or False when those left do not fit a limit.
-    """
-    asked: set[int] = set()
-    for _ in range(top + 1):
-        more = await db.write(
-            lambda session: request_top_confirmations(session, campaign_id, problem, top, skip=frozenset(asked))
-        )
-        if not more:
-            break
-        if not await made():
-            return
-        asked.update(more)  # a submission over which the problem failed is not tried again and again
-    await db.write(lambda session: request_transfer_runs(session, campaign_id, problem, transfer_top))
-    await made()
-
-
 def request_top_confirmations(
     session: Session, campaign_id: str, problem: Problem, top: int, *, skip: Collection[int] = ()
 ) -> list[int]:
@@ -247,37 +227,24 @@ def request_top_confirmations(
     Args:
         skip: submissions that were requested before; if one is not settled yet, the next row moves up.
     """
-    asked = []
-    board = read_problem_leaderboard(session, campaign_id, problem)
-    for row in [row for row in board if row.submission.status != "measured" or row.submission.id not in skip][:top]:
-        if row.submission.status == "measured":
-            request_check(
-                session, campaign_id, row.submission.id, CONFIRMATION, f"among the first {top} at the end", SCORER
-            )
-            asked.append(row.submission.id)
-    return asked
+    requested = []
+    board = read_leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)
+    rows = [row.submission for row in board if row.submission.status != "measured" or row.submission.id not in skip]
+    for submission in rows[:top]:
+        if submission.status == "measured":
+            cause = f"among the first {top} at the end"
+            request_check(session, campaign_id, submission.id, CONFIRMATION, cause, SCORER)
+            requested.append(submission.id)
+    return requested
 
 
 def request_transfer_runs(session: Session, campaign_id: str, problem: Problem, top: int) -> int:
     """Request transfer runs for the first confirmed rows that had none; returns how many."""
     if not problem.transfer_domains:
         return 0
-    asked = 0
-    confirmed = [
-        row for row in read_problem_leaderboard(session, campaign_id, problem) if row.submission.status == "confirmed"
-    ]
-    for row in confirmed[:top]:
-        had = select(SubmissionCheck.id).where(
-            SubmissionCheck.submission_id == row.submission.id,
-            SubmissionCheck.kind == TRANSFER,
-            SubmissionCheck.state.in_(("done", "failed")),
-        )
-        if session.scalars(had.limit(1)).first() is None:
-            request_check(session, campaign_id, row.submission.id, TRANSFER, f"among the first {top} confirmed", SCORER)
-            asked += 1
-    return asked
-
-
-def read_problem_leaderboard(session: Session, campaign_id: str, problem: Problem) -> list[LeaderboardRow]:
-    """Return the leaderboard, sorted in the problem's direction."""
-    return read_leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)
+    board = read_leaderboard(session, campaign_id, higher_is_better=problem.metric.higher_is_better)
+    confirmed = [row.submission for row in board if row.submission.status == "confirmed"]
+    requested = [each for each in confirmed[:top] if not had_check(session, each.id, TRANSFER, ("done", "failed"))]
+    for submission in requested:
+        request_check(session, campaign_id, submission.id, TRANSFER, f"among the first {top} confirmed", SCORER)
+    return len(requested)

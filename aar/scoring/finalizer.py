@@ -25,7 +25,7 @@ from aar.problems.statistics import check_estimate
 from aar.scoring.audits.audit_findings import latest_findings, record_finding
 from aar.scoring.audits.audit_runner import AuditRunner
 from aar.scoring.audits.protocol import AuditResult, AuditVerdict, PhaseScores
-from aar.scoring.confirmation_queue import CheckPlan, close_check, request_check
+from aar.scoring.confirmation_queue import CheckPlan, close_check, had_check, request_check
 from aar.scoring.phases import CONFIRM, CONFIRMATION, DECISIVE, MEASURE, ON_TRANSFER_DOMAINS, Phase, phase_of
 from aar.scoring.results import score_writer, verdict_messages
 from aar.scoring.results.leaderboard import read_ranked_rows
@@ -287,10 +287,7 @@ def request_leader_confirmation(session: Session, campaign_id: str, *, higher_is
     if not rows or rows[0].submission.status != "measured":
         return False
     leader = rows[0].submission
-    had = select(SubmissionCheck.id).where(
-        SubmissionCheck.submission_id == leader.id, SubmissionCheck.kind == CONFIRMATION
-    )
-    if session.scalars(had.limit(1)).first() is not None:
+    if had_check(session, leader.id, CONFIRMATION):
         return False
     request_check(session, campaign_id, leader.id, CONFIRMATION, "it would take first place", SCORER)
     return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 
 import anyio
 from anyio import CancelScope
@@ -23,10 +24,9 @@ from aar.scoring.audits.audit_runner import AuditRunner
 from aar.scoring.audits.protocol import Audit
 from aar.scoring.cleanroom.clean_room import CleanRoom, ScoringRunResult
 from aar.scoring.cleanroom.scoring_run import RunExecutor
-from aar.scoring.confirmation_queue import CheckPlan, run_final_confirmations
+from aar.scoring.confirmation_queue import CheckPlan
 from aar.scoring.finalizer import Finalizer
 from aar.scoring.phases import DECISIVE
-from aar.scoring.problem_version import check_problem_version
 from aar.scoring.submission_queue import CHECKS_PAYER, RunScheduler, RunSpec, ScoringJob
 from aar.scoring.submissions import SubmissionView
 from aar.store.database import Database
@@ -87,7 +87,9 @@ class Scorer:
             ProblemError: the problem's own code can prepare no split any more; waiting submissions stay in the queue.
             Conflict: the campaign was begun under another version of the problem.
         """
-        await self.db.read(lambda session: check_problem_version(session, self.campaign_id, self.problem))
+        await self.db.read(
+            lambda session: submission_queue.check_problem_version(session, self.campaign_id, self.problem)
+        )
         await self.clean_room.remove_leftovers(self.campaign_id)
         left = await self.db.write(lambda session: submission_queue.recover_submissions(session, self.campaign_id))
         for job in left:
@@ -158,12 +160,42 @@ class Scorer:
         Returns:
             A text that names what was left undone, and why, for people; empty when all was done.
         """
-        await run_final_confirmations(self.db, self.campaign_id, self.problem, top, transfer_top, self._drain_checks)
+        if await self._confirm_best(top):
+            await self.db.write(
+                lambda session: confirmation_queue.request_transfer_runs(
+                    session, self.campaign_id, self.problem, transfer_top
+                )
+            )
+            await self._drain_checks()
         limit = self._scheduler.blocked.get(CHECKS_PAYER)
         if limit is None:
             return ""
         open_ones = await self.db.read(lambda session: confirmation_queue.count_open_checks(session, self.campaign_id))
         return f"{open_ones} of the confirmations and transfer runs are left in the queue: {limit}"
+
+    async def _confirm_best(self, top: int) -> bool:
+        """Confirm the first ``top`` rows, round by round, as refuted rows make others move up.
+
+        Returns:
+            False if the checks that are left exceed a limit.
+        """
+        requested = frozenset[int]()
+        for _ in range(top + 1):
+            more = await self.db.write(
+                partial(
+                    confirmation_queue.request_top_confirmations,
+                    campaign_id=self.campaign_id,
+                    problem=self.problem,
+                    top=top,
+                    skip=requested,
+                )
+            )
+            if not more:
+                break
+            if not await self._drain_checks():
+                return False
+            requested |= set(more)  # a submission over which the problem failed is not tried again and again
+        return True
 
     async def _drain_checks(self) -> bool:
         """Wait until no check is open; False if the rest exceeds a limit."""

@@ -15,11 +15,12 @@ from anyio import CancelScope
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.errors import LimitReached
+from aar.errors import Conflict, LimitReached
 from aar.events import ScoringStarted
+from aar.problems.protocol import Problem, version_of
 from aar.scoring.phases import DECISIVE, MEASURE, Phase, draw_seeds, phase_of
 from aar.store.event_log import append_event, lock_campaign
-from aar.store.models import ScoringRun, Submission
+from aar.store.models import Campaign, ScoringRun, Submission
 
 CHECKS_PAYER = ""
 """The payer of checks: the campaign, not a researcher. Runs are separated by their payers."""
@@ -262,6 +263,21 @@ def fair_order(queued: Sequence[tuple[int, str]], last_served: Mapping[str, int]
         if not lanes[researcher]:
             del lanes[researcher]
     return order
+
+
+def check_problem_version(session: Session, campaign_id: str, problem: Problem) -> None:
+    """Check that a campaign's submissions may be scored by the problem as installed.
+
+    Raises:
+        Conflict: the campaign was begun under another version of the problem.
+    """
+    recorded, installed = session.get_one(Campaign, campaign_id).problem_version, version_of(problem)
+    if recorded != installed:
+        raise Conflict(
+            f"problem version of campaign {campaign_id} does not match: got version {recorded} of {problem.name} from "
+            f"its record, expected {installed}, which is installed",
+            "Install the aar release that began it to go on, or start a new campaign; reading, reports and stop work",
+        )
 
 
 def claim_submission(

@@ -5,7 +5,6 @@ Only ``score_writer`` writes the scores that it shows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -87,7 +86,8 @@ def read_ranked_rows(
 ) -> list[LeaderboardRow]:
     """List the rows by bands alone, without labels and without the reserved first place."""
     sign = 1.0 if higher_is_better else -1.0
-    rows = _rows(session, campaign_id, disclosed_only)
+    session.flush()
+    rows = session.execute(_query(campaign_id, disclosed_only)).all()
     scores = [(sign * mean, error) for mean, error in map(_ranking_score, rows)]
     expected = [mean for mean, _ in ranking_statistics.shrink_scores(scores)]
     bands = ranking_statistics.assign_bands(scores, expected)
@@ -119,13 +119,8 @@ def first_submission_of_code(campaign_id: str) -> Any:
     )
 
 
-def _rows(session: Session, campaign_id: str, told_only: bool) -> Sequence[Row[Any]]:
-    session.flush()
-    return session.execute(_query(campaign_id, told_only)).all()
-
-
 @lru_cache(maxsize=64)
-def _query(campaign_id: str, told_only: bool) -> Select[Any]:
+def _query(campaign_id: str, disclosed_only: bool) -> Select[Any]:
     """Return the query of the leaderboard.
 
     It is cached: building it takes several times as long as running it, and every researcher reads the board.
@@ -139,7 +134,7 @@ def _query(campaign_id: str, told_only: bool) -> Select[Any]:
         .where(Submission.number.in_(first_submission_of_code(campaign_id)), Submission.mean.is_not(None))
         .where(Submission.status != "refuted", Submission.disqualified == "")
     )
-    return query.where(Submission.telling.not_in(UNDISCLOSED)) if told_only else query
+    return query.where(Submission.telling.not_in(UNDISCLOSED)) if disclosed_only else query
 
 
 def _ranking_score(row: Row[Any]) -> tuple[float, float]:
