@@ -112,28 +112,28 @@ async def _measure(
     threads: CapacityLimiter,
     on_run: Callable[[str, int, int], None] | None,
 ) -> BaselineResult:
-    trials: dict[int, ScoringRunResult] = {}
+    results: dict[int, ScoringRunResult] = {}
 
-    async def one(place: int) -> None:
+    async def run_one(place: int) -> None:
         task, drawn = ready[place]
-        trials[place] = await run_with_retries(
+        results[place] = await run_with_retries(
             problem, clean_room, task, baseline.directory, drawn.seed, slot=slots, limiter=threads
         )
         if on_run is not None:
-            on_run(baseline.key, len(trials), len(ready))
+            on_run(baseline.key, len(results), len(ready))
 
     with unwrap_exception_group():
         async with anyio.create_task_group() as running:
             for place in range(len(ready)):
-                running.start_soon(one, place)
-    seconds = sum(trial.seconds for trial in trials.values())
+                running.start_soon(run_one, place)
+    seconds = sum(result.seconds for result in results.values())
     scores: list[tuple[Task, TaskScore]] = []
     for place, (task, _) in enumerate(ready):
-        score = trials[place].score
-        if score is None:
-            verdict = f"run {place + 1} of {len(ready)} ({task.domain}) {trials[place].verdict}"
-            return BaselineResult(baseline.key, None, verdict, seconds, trials[place].fault)
-        scores.append((task, score))
+        result = results[place]
+        if result.score is None:
+            verdict = f"run {place + 1} of {len(ready)} ({task.domain}) {result.verdict}"
+            return BaselineResult(baseline.key, None, verdict, seconds, result.fault)
+        scores.append((task, result.score))
     estimate = await pool_scores(problem, scores, limiter=threads)
     return BaselineResult(baseline.key, estimate, "", seconds)
 

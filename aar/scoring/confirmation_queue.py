@@ -155,12 +155,12 @@ def claim_check(
         stages += [(phase, problem.climbed_domains, plan.audit_seeds) for phase in audit_phases]
     for phase, domains, seeds in stages:
         insert_runs(session, submission, phase, domains=domains, seeds=seeds, secret=secret, check_id=check.id)
-    work = load_job(session, submission, check.id)
+    job = load_job(session, submission, check.id)
     started = CheckStarted(
-        submission_id=submission.id, number=submission.number, check=check.kind, runs=work.runs, cause=check.cause
+        submission_id=submission.id, number=submission.number, check=check.kind, runs=job.runs, cause=check.cause
     )
     append_event(session, campaign_id, started, submission.researcher_id)
-    return work
+    return job
 
 
 def recover_checks(session: Session, campaign_id: str) -> list[ScoringJob]:

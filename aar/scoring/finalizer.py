@@ -217,7 +217,7 @@ def finish_check(
     if check is None:
         return
     submission = session.get_one(Submission, check.submission_id)
-    skip_unfinished(list_runs(session, submission.id, check_id))
+    skip_unfinished(session, submission.id, check_id)
     _store_estimates(session, submission.id, phases)
     for finding in findings:
         record_finding(session, submission, finding)
@@ -252,8 +252,7 @@ def _fail_check(session: Session, check_id: int, cause: str = "", fault: str = "
     if check is None:
         return
     submission = session.get_one(Submission, check.submission_id)
-    rows = list_runs(session, submission.id, check_id)
-    skip_unfinished(rows)
+    rows = skip_unfinished(session, submission.id, check_id)
     bad = next((row for row in rows if row.state == "failed" and phase_of(row.stage) in DECISIVE), None)
     where = "" if bad is None else f"{_WHERE[bad.stage]} ({bad.domain})"
     unknown = (

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from aar.problems.protocol import Corruption, Stage
 
-MEASUREMENT = "measurement"
 CONFIRMATION = "confirmation"
 TRANSFER = "transfer"
 

@@ -7,7 +7,7 @@ the runs to the lanes of a scorer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -83,7 +83,7 @@ class ScoringJob:
 
     def drop_phase(self, phase: Phase) -> None:
         """Drop the remaining runs of a phase; its audit reports a missing answer."""
-        kept = [ticket for ticket in self.pending if ticket.phase != phase]
+        kept = [spec for spec in self.pending if spec.phase != phase]
         self.unfinished -= len(self.pending) - len(kept)
         self.pending = deque(kept)
 
@@ -138,11 +138,13 @@ def list_runs(session: Session, submission_id: int, check_id: int | None) -> lis
     return list(session.scalars(query.order_by(ScoringRun.id)))
 
 
-def skip_unfinished(rows: Iterable[ScoringRun]) -> None:
-    """Mark unfinished runs as skipped."""
+def skip_unfinished(session: Session, submission_id: int, check_id: int | None) -> list[ScoringRun]:
+    """Mark the unfinished runs of a measurement or of one check as skipped; returns all of its runs."""
+    rows = list_runs(session, submission_id, check_id)
     for row in rows:
         if row.state in ("queued", "running"):
             row.state = "skipped"
+    return rows
 
 
 def load_job(session: Session, submission: Submission, check_id: int | None = None) -> ScoringJob:
@@ -309,13 +311,13 @@ def claim_submission(
         select(Submission).where(Submission.campaign_id == campaign_id, Submission.number == order[0])
     ).one()
     submission.state = "scoring"
-    work = load_job(session, submission)
-    if not work.runs:  # one that was disqualified before it was run, and is reinstated, has its draws already
+    job = load_job(session, submission)
+    if not job.runs:  # one that was disqualified before it was run, and is reinstated, has its draws already
         insert_runs(session, submission, MEASURE, domains=domains, seeds=seeds, secret=secret)
-        work = load_job(session, submission)
-    started = ScoringStarted(submission_id=submission.id, number=submission.number, runs=work.runs)
+        job = load_job(session, submission)
+    started = ScoringStarted(submission_id=submission.id, number=submission.number, runs=job.runs)
     append_event(session, campaign_id, started, submission.researcher_id)
-    return work
+    return job
 
 
 def recover_submissions(session: Session, campaign_id: str) -> list[ScoringJob]:
@@ -365,7 +367,7 @@ def last_served(session: Session, campaign_id: str, *, checks: bool = False) -> 
 
 
 ClaimFunction = Callable[[Collection[str]], Awaitable[ScoringJob | None]]
-"""Claims the next queued work, without that of the given researchers."""
+"""Claims the next queued job, without that of the given researchers."""
 
 
 class RunScheduler:
@@ -378,7 +380,7 @@ class RunScheduler:
     Args:
         claim: claims the next submission.
         claim_check: claims the next check.
-        left: the work that a former scorer had claimed.
+        left: the jobs that a former scorer had claimed.
     """
 
     def __init__(self, claim: ClaimFunction, claim_check: ClaimFunction, left: list[ScoringJob]) -> None:
@@ -394,20 +396,20 @@ class RunScheduler:
         self.blocked.clear()
         self._wake.set()
 
-    def block(self, work: ScoringJob, ticket: RunSpec, limit: LimitReached) -> None:
-        """Return a run and block all work with the same payer."""
-        work.pending.appendleft(ticket)
-        self.blocked[work.payer] = limit
+    def block(self, job: ScoringJob, spec: RunSpec, limit: LimitReached) -> None:
+        """Return a run and block all jobs with the same payer."""
+        job.pending.appendleft(spec)
+        self.blocked[job.payer] = limit
 
-    def mark_audited(self, work: ScoringJob) -> None:
+    def mark_audited(self, job: ScoringJob) -> None:
         """Allow a submission's runs to begin after its audit."""
-        work.audit = ""
+        job.audit = ""
         self._wake.set()
 
-    def close(self, work: ScoringJob) -> None:
+    def close(self, job: ScoringJob) -> None:
         """Remove a submission or check that has its verdict."""
-        if work in self._open:
-            self._open.remove(work)
+        if job in self._open:
+            self._open.remove(job)
 
     async def next(self) -> tuple[ScoringJob, RunSpec | None]:
         """Return the next run, or a submission to audit first; waits for one."""
@@ -428,12 +430,12 @@ class RunScheduler:
                     await self._wake.wait()
 
     def _ready(self, *, checks: bool) -> tuple[ScoringJob, RunSpec | None] | None:
-        for work in self._open:
-            if (work.check_id is not None) != checks or work.payer in self.blocked:
+        for job in self._open:
+            if (job.check_id is not None) != checks or job.payer in self.blocked:
                 continue
-            if work.audit == "due":
-                work.audit = "under way"
-                return work, None
-            if work.pending and not work.audit:
-                return work, work.pending.popleft()
+            if job.audit == "due":
+                job.audit = "under way"
+                return job, None
+            if job.pending and not job.audit:
+                return job, job.pending.popleft()
         return None

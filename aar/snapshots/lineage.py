@@ -55,19 +55,6 @@ def record_snapshot(
     event_log.append_event(session, campaign_id, SnapshotTaken(digest=saved.digest, parent=parent), researcher_id)
 
 
-def list_ancestors(session: Session, campaign_id: str, digest: str) -> list[str]:
-    """List the digest itself and all its ancestors, nearest first. Raises NotFound."""
-    line: list[str] = []
-    current: str | None = digest
-    while current is not None:
-        found = session.get(Snapshot, (current, campaign_id))
-        if found is None:
-            raise NotFound(f"no snapshot {current[:12]!r} in this campaign", "See `aar submissions` for their digests")
-        line.append(current)
-        current = found.parent
-    return line
-
-
 def resolve_digest(session: Session, campaign_id: str, prefix_or_s_number: str) -> str:
     """Resolve a submission number or digest prefix to a digest.
 

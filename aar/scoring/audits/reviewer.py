@@ -52,6 +52,90 @@ _NEAR = 2
 """Lines by which a quote may be off: models miscount."""
 
 
+class Reviewer:
+    """Asks a model about a submission at its confirmation.
+
+    Args:
+        db: where the call is settled.
+        ledger: pays for the call, on the campaign's account, not on a researcher's.
+        model: model id; None if the campaign calls none; every review is then skipped.
+        gateway: the open gateway of a model.
+    """
+
+    name = REVIEWER_AUDIT
+    stage = AuditStage.CONFIRMED
+
+    def __init__(self, db: Database, ledger: Ledger, model: str | None, gateway: Callable[[str], Gateway]) -> None:
+        self._db = db
+        self._ledger = ledger
+        self._model = model
+        self._gateway = gateway
+
+    def phases(self, problem: Problem) -> Sequence[Phase]:
+        """Return no phases: the reviewer reads code only."""
+        return ()
+
+    async def judge(self, dossier: AuditInput) -> AuditResult:
+        """Have the model review the code; a call that cannot be made is skipped.
+
+        The skipped audit names the reason.
+        """
+        if self._model is None:
+            return _skipped(NO_MODEL, "no key")
+        shown = await anyio.to_thread.run_sync(render_code_listing, dossier)
+        request = _request(self._model, shown)
+        bound = FIXED_TOKENS + token_upper_bound([*request.system, *request.tools, *request.messages])
+        try:
+            reply, usd = await self._ask(request, bound)
+        except LimitReached as limit:
+            return _skipped(f"Not reviewed: {limit.message}.", "no budget left")
+        except DatabaseError:
+            raise
+        except (GatewayError, SetupError, UsageError) as error:
+            return _skipped(f"Not reviewed: the model could not be called ({error.message}).", "not answered")
+        found = read_verdict(_given(reply), shown)
+        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": f"{usd:f}"})
+
+    async def _ask(self, request: ModelRequest, input_tokens: int) -> tuple[CompleteReply, Decimal]:
+        worst = WorstCase("model", request.model, input_tokens, MAX_OUTPUT_TOKENS)
+        async with self._ledger.metered(worst, request_id=f"review-{uuid.uuid4().hex}", researcher_id=None) as bill:
+            reply = await self._gateway(request.model).complete(request, status=bill.send_status)
+            bill.use(reply)
+            with anyio.CancelScope(shield=True):
+                usd = await self._db.write(bill.settle_in)
+        return reply, usd
+
+
+def _request(model: str, shown: CodeListing) -> ModelRequest:
+    rubric = {"type": "text", "text": _rubric(), "cache_control": {"type": "ephemeral"}}
+    message = {"role": "user", "content": [{"type": "text", "text": shown.text}]}
+    forced = {"tool_choice": {"type": "tool", "name": VERDICT_TOOL, "disable_parallel_tool_use": True}}
+    return ModelRequest(model, [rubric], [verdict_tool_definition()], [message], MAX_OUTPUT_TOKENS, extra=forced)
+
+
+def _given(reply: CompleteReply) -> dict[str, object] | None:
+    if reply.stop_reason in TRUNCATED_STOP_REASONS:
+        return None  # a truncated answer may still parse as a complete, different one
+    for block in reply.content:
+        if (
+            block.get("type") == "tool_use"
+            and block.get("name") == VERDICT_TOOL
+            and isinstance(block.get("input"), dict)
+        ):
+            given: dict[str, object] = block["input"]
+            return given
+    return None
+
+
+def _skipped(reason: str, why: str) -> AuditResult:
+    return AuditResult(REVIEWER_AUDIT, AuditVerdict.SKIPPED, f"not reviewed: {why}", reason)
+
+
+@lru_cache(maxsize=1)
+def _rubric() -> str:
+    return Path(__file__).with_name("rubric.md").read_text(encoding="utf-8")
+
+
 class CodeQuote(BaseModel):
     """One line of the frozen code, or a part of it."""
 
@@ -153,90 +237,6 @@ def _checked(quotes: list[CodeQuote], shown: CodeListing) -> tuple[list[dict[str
         said = {"file": shorten(quote.file, 200), "line": at or quote.line, "text": shorten(quote.text, 300)}
         (unsound if at is None else sound).append(said)
     return sound, unsound
-
-
-class Reviewer:
-    """Asks a model about a submission at its confirmation.
-
-    Args:
-        db: where the call is settled.
-        ledger: pays for the call, on the campaign's account, not on a researcher's.
-        model: model id; None if the campaign calls none; every review is then skipped.
-        gateway: the open gateway of a model.
-    """
-
-    name = REVIEWER_AUDIT
-    stage = AuditStage.CONFIRMED
-
-    def __init__(self, db: Database, ledger: Ledger, model: str | None, gateway: Callable[[str], Gateway]) -> None:
-        self._db = db
-        self._ledger = ledger
-        self._model = model
-        self._gateway = gateway
-
-    def phases(self, problem: Problem) -> Sequence[Phase]:
-        """Return no phases: the reviewer reads code only."""
-        return ()
-
-    async def judge(self, dossier: AuditInput) -> AuditResult:
-        """Have the model review the code; a call that cannot be made is skipped.
-
-        The skipped audit names the reason.
-        """
-        if self._model is None:
-            return _skipped(NO_MODEL, "no key")
-        shown = await anyio.to_thread.run_sync(render_code_listing, dossier)
-        request = _request(self._model, shown)
-        bound = FIXED_TOKENS + token_upper_bound([*request.system, *request.tools, *request.messages])
-        try:
-            reply, usd = await self._ask(request, bound)
-        except LimitReached as limit:
-            return _skipped(f"Not reviewed: {limit.message}.", "no budget left")
-        except DatabaseError:
-            raise
-        except (GatewayError, SetupError, UsageError) as error:
-            return _skipped(f"Not reviewed: the model could not be called ({error.message}).", "not answered")
-        found = read_verdict(_given(reply), shown)
-        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": f"{usd:f}"})
-
-    async def _ask(self, request: ModelRequest, input_tokens: int) -> tuple[CompleteReply, Decimal]:
-        worst = WorstCase("model", request.model, input_tokens, MAX_OUTPUT_TOKENS)
-        async with self._ledger.metered(worst, request_id=f"review-{uuid.uuid4().hex}", researcher_id=None) as bill:
-            reply = await self._gateway(request.model).complete(request, status=bill.send_status)
-            bill.use(reply)
-            with anyio.CancelScope(shield=True):
-                usd = await self._db.write(bill.settle_in)
-        return reply, usd
-
-
-def _request(model: str, shown: CodeListing) -> ModelRequest:
-    rubric = {"type": "text", "text": _rubric(), "cache_control": {"type": "ephemeral"}}
-    message = {"role": "user", "content": [{"type": "text", "text": shown.text}]}
-    forced = {"tool_choice": {"type": "tool", "name": VERDICT_TOOL, "disable_parallel_tool_use": True}}
-    return ModelRequest(model, [rubric], [verdict_tool_definition()], [message], MAX_OUTPUT_TOKENS, extra=forced)
-
-
-def _given(reply: CompleteReply) -> dict[str, object] | None:
-    if reply.stop_reason in TRUNCATED_STOP_REASONS:
-        return None  # a truncated answer may still parse as a complete, different one
-    for block in reply.content:
-        if (
-            block.get("type") == "tool_use"
-            and block.get("name") == VERDICT_TOOL
-            and isinstance(block.get("input"), dict)
-        ):
-            given: dict[str, object] = block["input"]
-            return given
-    return None
-
-
-def _skipped(reason: str, why: str) -> AuditResult:
-    return AuditResult(REVIEWER_AUDIT, AuditVerdict.SKIPPED, f"not reviewed: {why}", reason)
-
-
-@lru_cache(maxsize=1)
-def _rubric() -> str:
-    return Path(__file__).with_name("rubric.md").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)

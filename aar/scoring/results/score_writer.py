@@ -31,7 +31,7 @@ from aar.scoring.phases import MEASURE, Phase
 from aar.scoring.results import verdict_messages
 from aar.scoring.results.leaderboard import read_leaderboard, read_ranked_rows
 from aar.scoring.results.ranking_statistics import MAX_ERROR_RATIO
-from aar.scoring.submission_queue import list_runs, skip_unfinished
+from aar.scoring.submission_queue import skip_unfinished
 from aar.scoring.submission_status import log_status_change, submissions_of_same_code
 from aar.scoring.submissions import DISCLOSED, LOW_DISCLOSED, SHOWN_DECIMALS, WITHHELD, WITHHELD_LATER
 from aar.store.column_types import now
@@ -67,28 +67,28 @@ def start_run(session: Session, run_id: int) -> None:
         run.state, run.started_at = "running", now()
 
 
-def finish_run(session: Session, campaign_id: str, run_id: int, trial: ScoringRunResult) -> bool:
+def finish_run(session: Session, campaign_id: str, run_id: int, result: ScoringRunResult) -> bool:
     """Record a run's result; returns False, changing nothing, if it has one already."""
     lock_campaign(session, campaign_id)
     run = session.get_one(ScoringRun, run_id, populate_existing=True)
     if run.state not in ("queued", "running"):
         return False
     submission = session.get_one(Submission, run.submission_id)
-    run.state = "failed" if trial.score is None else "scored"
-    run.verdict, run.output_digest, run.seconds = trial.verdict, trial.output_digest, trial.seconds
-    run.parts = {} if trial.score is None else {name: float(part) for name, part in trial.score.parts.items()}
+    run.state = "failed" if result.score is None else "scored"
+    run.verdict, run.output_digest, run.seconds = result.verdict, result.output_digest, result.seconds
+    run.parts = {} if result.score is None else {name: float(part) for name, part in result.score.parts.items()}
     finished = ScoringRunFinished(
         submission_id=submission.id,
         number=submission.number,
         index=run.index,
         phase=run.stage,
         domain=run.domain,
-        verdict="scored" if trial.failure is None else trial.failure.value.replace("_", " "),
-        seconds=trial.seconds,
+        verdict="scored" if result.failure is None else result.failure.value.replace("_", " "),
+        seconds=result.seconds,
     )
     append_event(session, campaign_id, finished, submission.researcher_id)
-    if trial.fault:
-        log_problem_fault(session, submission, trial.fault)
+    if result.fault:
+        log_problem_fault(session, submission, result.fault)
     return True
 
 
@@ -196,8 +196,7 @@ def reject_submission(session: Session, submission_id: int) -> None:
     lock_campaign(session, submission.campaign_id)
     if submission.state != "scoring":
         return
-    rows = list_runs(session, submission_id, None)
-    skip_unfinished(rows)
+    rows = skip_unfinished(session, submission_id, None)
     bad = next(row for row in rows if row.state == "failed")
     _reject(
         session,
