@@ -8,10 +8,8 @@ that every server over the same folder reads, so that no restart revives them.
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import hashlib
-import hmac
 import json
 import logging
 import os
@@ -20,14 +18,23 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from itsdangerous import BadSignature, TimestampSigner
 
 Role = Literal["operator", "viewer"]
 SESSION_COOKIE = "aar_session"
 SESSION_SECONDS = 8 * 3600
 """Lifetime of a login."""
+LOGIN_LINK_PATH = "/login/once"
+LOGIN_LINK_SECONDS = 15 * 60
+"""Lifetime of a link."""
+_MOST_LINKS = 16
+_ENDED_FILE = "ended-logins"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ class SessionStore:
     """The login sessions of one server.
 
     Args:
-        tokens: secret of each role; a login by one is signed with it.
+        tokens: secret of each role; a login by one, and the forms of its pages, are signed with it.
         clock: Unix time, for tests.
         home: folder that stores logins that were ended early; None keeps them in memory only.
     """
@@ -63,40 +70,29 @@ class SessionStore:
     def __init__(
         self, tokens: dict[Role, str], clock: Callable[[], float] = time.time, home: Path | None = None
     ) -> None:
-        self._keys = {role: _mac(token.encode(), b"aar session") for role, token in tokens.items()}
+        self._signers = {role: _Signer(token, clock) for role, token in tokens.items()}
         self._clock = clock
         self._ended = EndedSessions(home, clock)
         self._notes: dict[str, str] = {}
 
     def create_session(self, role: Role, name: str) -> str:
         """Creates a login and returns the value of its cookie."""
-        login = Login(role, name, secrets.token_urlsafe(16), int(self._clock()) + SESSION_SECONDS)
-        said = json.dumps([login.role, login.name, login.nonce, login.ends]).encode()
-        packed = base64.urlsafe_b64encode(said).decode().rstrip("=")
-        return f"{packed}.{_mac(self._keys[role], packed.encode()).hex()}"
+        payload = json.dumps([role, name, secrets.token_urlsafe(16)]).encode()
+        return self._signers[role].sign(base64.urlsafe_b64encode(payload)).decode()
 
     def find_login(self, cookie: str) -> Login | None:
         """Returns the login of a cookie.
 
         None for one that is forged, expired, or ended.
         """
-        packed, _, signature = cookie.partition(".")
-        said, given = packed.encode("utf-8", "replace"), signature.encode("utf-8", "replace")
-        # Check the signature first: unsigned content is not even parsed.
-        signed = [
-            role for role, key in self._keys.items() if hmac.compare_digest(_mac(key, said).hex().encode(), given)
-        ]
-        if not signed:
-            return None
-        try:
-            role, name, nonce, ends = json.loads(base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
-        except (ValueError, TypeError, binascii.Error):
-            return None
-        if role not in signed:
-            return None
-        if ends <= self._clock() or nonce in self._ended:
-            return None
-        return Login(role, name, nonce, ends)
+        for role, signer in self._signers.items():
+            with suppress(BadSignature):  # unsigned content is not even parsed
+                payload, signed_at = signer.unsign(cookie.encode("utf-8", "replace"), return_timestamp=True)
+                signed_role, name, nonce = json.loads(base64.urlsafe_b64decode(payload))
+                login = Login(role, name, nonce, int(signed_at.timestamp()) + SESSION_SECONDS)
+                if signed_role == role and login.ends > self._clock() and nonce not in self._ended:
+                    return login
+        return None
 
     def end_session(self, login: Login) -> None:
         """Ends a login before its expiry; blocks for a file."""
@@ -105,11 +101,11 @@ class SessionStore:
 
     def csrf(self, login: Login) -> str:
         """Returns the CSRF token of a login's forms, which no other site knows."""
-        return _mac(self._keys[login.role], b"form " + login.nonce.encode()).hex()
+        return self._signers[login.role].get_signature(_form_of(login)).decode()
 
     def is_csrf(self, login: Login, given: str) -> bool:
         """Compares a form's CSRF token in constant time."""
-        return hmac.compare_digest(self.csrf(login).encode(), given.encode("utf-8", "replace"))
+        return self._signers[login.role].verify_signature(_form_of(login), given.encode("utf-8", "replace"))
 
     def note(self, login: Login, text: str) -> None:
         """Stores one line for the next page that this login sees."""
@@ -122,14 +118,19 @@ class SessionStore:
         return self._notes.pop(login.nonce, "")
 
 
-def _mac(key: bytes, text: bytes) -> bytes:
-    return hmac.digest(key, text, hashlib.sha256)
+class _Signer(TimestampSigner):
+    def __init__(self, token: str, clock: Callable[[], float]) -> None:
+        super().__init__(token, salt=b"aar session", key_derivation="hmac", digest_method=hashlib.sha256)
+        self._clock = clock
+
+    def get_timestamp(self) -> int:
+        """Returns the seconds of the store's clock."""
+        return int(self._clock())
 
 
-LOGIN_LINK_PATH = "/login/once"
-LOGIN_LINK_SECONDS = 15 * 60
-"""Lifetime of a link."""
-_MOST_LINKS = 16
+def _form_of(login: Login) -> bytes:
+    """Returns the signed text of a login's forms; it has a space, which no cookie has."""
+    return b"form " + login.nonce.encode()
 
 
 class LoginLinks:
@@ -153,7 +154,7 @@ class LoginLinks:
             name: of the person, for the record.
         """
         code = secrets.token_urlsafe(32)
-        self._waiting[_hash_code(code)] = (role, name, self._clock() + LOGIN_LINK_SECONDS)
+        self._waiting[_hash(code)] = (role, name, self._clock() + LOGIN_LINK_SECONDS)
         while len(self._waiting) > _MOST_LINKS:
             self._waiting.pop(next(iter(self._waiting)))
         return f"{LOGIN_LINK_PATH}?code={code}"
@@ -177,16 +178,8 @@ class LoginLinks:
 
         None for a link that was used, has expired, or was never issued.
         """
-        role, name, ends = self._waiting.pop(_hash_code(code), (None, "", 0.0))
+        role, name, ends = self._waiting.pop(_hash(code), (None, "", 0.0))
         return None if role is None or ends <= self._clock() else (role, name)
-
-
-def _hash_code(code: str) -> str:
-    return hashlib.sha256(code.encode("utf-8", "replace")).hexdigest()
-
-
-ENDED_SESSIONS_FILE = "ended-logins"
-_log = logging.getLogger(__name__)
 
 
 class EndedSessions:
@@ -198,7 +191,7 @@ class EndedSessions:
     """
 
     def __init__(self, home: Path | None, clock: Callable[[], float]) -> None:
-        self._path = None if home is None else home / ENDED_SESSIONS_FILE
+        self._path = None if home is None else home / _ENDED_FILE
         self._clock = clock
         self._own: dict[str, int] = {}
         self._read: dict[str, int] = {}
@@ -247,10 +240,10 @@ class EndedSessions:
         with self._lock, path.with_suffix(".lock").open("a") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             known = _parsed(path.read_text(encoding="utf-8")) if path.exists() else {}
-            kept = {key: ends for key, ends in (known | self._own).items() if ends > now}
-            descriptor, draft = tempfile.mkstemp(prefix=f".{ENDED_SESSIONS_FILE}-", dir=path.parent)  # mode 0600
+            remaining = {key: ends for key, ends in (known | self._own).items() if ends > now}
+            descriptor, draft = tempfile.mkstemp(prefix=f".{_ENDED_FILE}-", dir=path.parent)  # mode 0600
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(kept, file)
+                json.dump(remaining, file)
             Path(draft).replace(path)
 
 

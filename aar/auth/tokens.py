@@ -59,10 +59,10 @@ class TokenHolder:
 
 def find_token_holder(session: Session, token: str) -> TokenHolder:
     """Returns the researcher of a token. Raises Forbidden."""
-    asked = hash_token(token)
-    query = select(Researcher.id, Researcher.token_hash, Researcher.model).where(Researcher.token_hash == asked)
+    token_hash = hash_token(token)
+    query = select(Researcher.id, Researcher.token_hash, Researcher.model).where(Researcher.token_hash == token_hash)
     for row in session.execute(query):
-        if hmac.compare_digest(row.token_hash, asked):
+        if hmac.compare_digest(row.token_hash, token_hash):
             return TokenHolder(str(row.id), row.model == EXTERNAL_MODEL)
     raise Forbidden("unknown token", "Use the researcher's current token")
 
@@ -80,7 +80,7 @@ def operator_token(home: Path) -> str:
     Raises:
         SetupError: the file cannot be made or read, or others may read it.
     """
-    return _kept(home / _OPERATOR_FILE, "operator")
+    return _stored_token(home / _OPERATOR_FILE, "operator")
 
 
 def viewer_token(home: Path) -> str:
@@ -91,7 +91,7 @@ def viewer_token(home: Path) -> str:
     Raises:
         SetupError: as for ``operator_token``.
     """
-    return _kept(home / _VIEWER_FILE, "viewer")
+    return _stored_token(home / _VIEWER_FILE, "viewer")
 
 
 def is_operator_token(home: Path, token: str) -> bool:
@@ -99,7 +99,7 @@ def is_operator_token(home: Path, token: str) -> bool:
     return hmac.compare_digest(hash_token(operator_token(home)), hash_token(token))
 
 
-def _kept(path: Path, whose: str) -> str:
+def _stored_token(path: Path, whose: str) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():

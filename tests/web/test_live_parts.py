@@ -77,7 +77,7 @@ async def refresh(site: Site, client: httpx.AsyncClient, path: str) -> str:
 
 
 def token_in(html: str) -> str:
-    found = re.search(r'name="csrf" value="([0-9a-f]+)"', html)
+    found = re.search(r'name="csrf" value="([\w-]+)"', html)
     assert found is not None
     return found[1]
 

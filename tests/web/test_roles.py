@@ -56,7 +56,7 @@ async def _login(client: Any, token: str, name: str = "ana") -> str:
     answer = await client.post("/login", data={"token": token, "name": name})
     assert answer.status_code == 303, answer.text
     page = await client.get("/campaigns")
-    return str(re.search(r'name="csrf" value="(\w+)"', page.text)[1])  # type: ignore[index]
+    return str(re.search(r'name="csrf" value="([\w-]+)"', page.text)[1])  # type: ignore[index]
 
 
 async def test_every_write_is_refused_to_whoever_may_not(site: Site) -> None:
