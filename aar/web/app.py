@@ -22,7 +22,17 @@ from aar.web.event_feed import EventFeed
 from aar.web.listen_address import is_loopback
 from aar.web.mcp import is_installed as mcp_installed
 from aar.web.mcp.http_endpoint import McpEndpoint
-from aar.web.middleware import AuditLog, SecurityMiddleware
+from aar.web.middleware import (
+    AuditLog,
+    AuditTrail,
+    Authentication,
+    BodyLimit,
+    ConcurrencyLimit,
+    OriginCheck,
+    RateLimiting,
+    ReadAccess,
+    SecurityHeaders,
+)
 from aar.web.pages.static_files import StaticAssets
 from aar.web.rate_limit import RateLimits
 from aar.web.render_cache import RenderCache
@@ -98,5 +108,9 @@ def create_app(
     app.mount("/static", StaticAssets(directory=_HERE / "static"), name="static")
     app.add_middleware(GZipMiddleware, compresslevel=5)
     app.add_middleware(RenderCache, feed=feed)
-    app.add_middleware(SecurityMiddleware, shared=shared, audit=AuditLog(home))
+    app.add_middleware(BodyLimit)
+    for check in (ConcurrencyLimit, ReadAccess, RateLimiting, Authentication, OriginCheck):  # the last is the outermost
+        app.add_middleware(check, shared=shared)
+    app.add_middleware(AuditTrail, shared=shared, audit=AuditLog(home))
+    app.add_middleware(SecurityHeaders)
     return app

@@ -162,10 +162,9 @@ def store_authenticated(scope: Scope, found: Authenticated) -> None:
 
 
 def get_authenticated(scope: Scope) -> Authenticated:
-    """Returns the authentication result that was stored with a request."""
+    """Returns the authentication result of a request; before authentication, that of an unknown client."""
     found = scope.get(_AUTHENTICATED)
-    assert isinstance(found, Authenticated)
-    return found
+    return found if isinstance(found, Authenticated) else Authenticated()
 
 
 def role_of_token(shared: AppState, token: str) -> Role | None:
@@ -217,11 +216,16 @@ def require_form_writer(shared: AppState, request: Request, login: Login, csrf: 
 
 def record_requester(request: Request, identity: Identity | Viewer) -> Identity:
     """Records the identity for the audit log. Raises Forbidden for a viewer."""
-    who = identity.researcher_id if isinstance(identity, ResearcherIdentity) else identity.name
-    request.scope[_WHO] = f"{type(identity).__name__.removesuffix('Identity').lower()} {who}"
+    name = identity.researcher_id if isinstance(identity, ResearcherIdentity) else identity.name
+    set_requester(request, type(identity).__name__.removesuffix("Identity").lower(), name)
     if isinstance(identity, Viewer):
         raise Forbidden("viewers cannot write", "Log in with the operator's token, or send it")
     return identity
+
+
+def set_requester(request: Request, role: str, name: str) -> None:
+    """Records the writer of a request for the audit log."""
+    request.scope[_WHO] = f"{role} {name}"
 
 
 def get_requester(scope: Scope) -> str:
@@ -366,34 +370,35 @@ def is_refresh(request: Request) -> bool:
     return request.method == "GET" and ("hx-request" in request.headers or SEEN_HEADER in request.headers)
 
 
-_who: ContextVar[CurrentUser | PageRefresh | None] = ContextVar("aar_who", default=None)
+_current: ContextVar[CurrentUser | PageRefresh | None] = ContextVar("aar_user", default=None)
 
 
 @contextmanager
-def current_user_scope(sessions: SessionStore, cookie: str, *, refreshing: bool = False) -> Iterator[None]:
-    """Sets ``current_user`` to the owner of the cookie within the block.
+def current_user_scope(sessions: SessionStore, login: Login | None, *, refreshing: bool = False) -> Iterator[None]:
+    """Sets ``current_user`` to the person of a login within the block.
 
     Args:
         refreshing: True if an open page refreshes its live parts; it is then a watcher and not a visitor.
     """
-    login = sessions.find_login(cookie) if cookie else None
-    who: CurrentUser | PageRefresh | None = (
-        None if login is None else CurrentUser(login, sessions.csrf(login), sessions)
-    )
-    token = _who.set(PageRefresh(None if login is None else login.role) if refreshing else who)
+    user: CurrentUser | PageRefresh | None = None
+    if refreshing:
+        user = PageRefresh(None if login is None else login.role)
+    elif login is not None:
+        user = CurrentUser(login, sessions.csrf(login), sessions)
+    token = _current.set(user)
     try:
         yield
     finally:
-        _who.reset(token)
+        _current.reset(token)
 
 
 def current_user() -> CurrentUser | None:
     """Returns the logged-in person; None without a login, and during a refresh."""
-    who = _who.get()
-    return who if isinstance(who, CurrentUser) else None
+    user = _current.get()
+    return user if isinstance(user, CurrentUser) else None
 
 
 def current_refresh() -> PageRefresh | None:
     """Returns the refresh of an open page; None if a whole page is requested."""
-    who = _who.get()
-    return who if isinstance(who, PageRefresh) else None
+    user = _current.get()
+    return user if isinstance(user, PageRefresh) else None

@@ -1,7 +1,11 @@
-"""Audit log: one JSON line per login and per request that would change something.
+"""Middleware: security headers, audit log, host and origin checks, authentication, rate limits, body limit.
 
-Accepted and refused requests go to two files, so that a flood of refusals cannot push accepted ones out. Tokens,
-cookies and bodies are never logged. Accepted requests are also events of their campaign, with their author.
+A request passes the layers in that order (see ``create_app``). Each is a plain ASGI layer, so that streams pass through
+it unbuffered.
+
+The audit log has one JSON line per login and per request that would change something. Accepted and refused requests go
+to two files, so that a flood of refusals cannot push accepted ones out. Tokens, cookies and bodies are never logged.
+Accepted requests are also events of their campaign, with their author.
 """
 
 from __future__ import annotations
@@ -25,16 +29,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aar.auth.sessions import LOGIN_LINK_PATH as LOGIN_LINK
-from aar.auth.sessions import SESSION_COOKIE
+from aar.auth.sessions import LOGIN_LINK_PATH
 from aar.errors import AarError, Forbidden, TooMany, Unauthorized
 from aar.text import clean_line
 from aar.web.app_state import AppState
 from aar.web.authentication import (
-    Authenticated,
     ResearcherIdentity,
     authenticate,
     client_address,
+    current_login,
     current_user_scope,
     get_authenticated,
     get_requester,
@@ -46,11 +49,50 @@ from aar.web.error_handlers import LOGIN_PATH, refusal_response
 from aar.web.listen_address import is_loopback
 from aar.web.mcp import PATH as MCP
 
+_log = logging.getLogger(__name__)
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-store",
+}
+"""Headers of every response, unless the handler set its own."""
+_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
+_STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
+_OPEN = frozenset({LOGIN_PATH, LOGIN_LINK_PATH, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
+"""Assets of the login page, served without authentication. A 401 on one would make browsers prompt for a password."""
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_MOST_UNDER_WAY = 32
+"""Requests of one researcher at a time, streams included."""
+_MOST_BYTES = 1024 * 1024
+"""Maximum of a body, whatever its declared length. Forms and figures have lower limits, MCP a higher one."""
 AUDIT_FILE = "audit.log"
 REFUSED_FILE = "audit-refused.log"
 _MOST_LOG_BYTES = 20_000_000
 _LONGEST = 300
-_log = logging.getLogger(__name__)
+
+
+class SecurityHeaders:
+    """Adds security headers to every response, unless its handler set its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 class AuditLog:
@@ -103,135 +145,32 @@ class AuditLog:
             _log.error("the audit log cannot be written: %s", error)
 
 
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Cache-Control": "no-store",
-}
-"""Headers of every response, unless the handler set its own."""
-_REMEDY = "Log in at /login, or send the operator's or the viewer's token as a bearer token"
-_STYLES = ("pages.css", "acting.css", "report/base.css", "report/chart.css")
-_OPEN = frozenset({LOGIN_PATH, LOGIN_LINK, "/static/icon.svg", *(f"/static/{name}" for name in _STYLES)})
-"""Assets of the login page, served without authentication. A 401 on one would make browsers prompt for a password."""
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
-_MOST_UNDER_WAY = 32
-"""Requests of one researcher at a time, streams included."""
-_MOST_BYTES = 1024 * 1024
-"""Maximum of a body, whatever its declared length. Forms and figures have lower limits, MCP a higher one."""
-
-
-class SecurityMiddleware:
-    """An ASGI layer around the whole app.
+class AuditTrail:
+    """Writes a line in the audit log for each request that would change something.
 
     Args:
-        audit: the log of requests that would change something.
+        audit: the log.
     """
 
     def __init__(self, app: ASGIApp, shared: AppState, audit: AuditLog) -> None:
         self._app = app
-        self._shared = shared
         self._rates = shared.rates
         self._buckets = shared.buckets
         self._audit = audit
         self._left_out = 0
-        self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope)
-        store_authenticated(scope, Authenticated())
-
-        async def send_guarded(message: Message) -> None:
+        async def send_noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-                await self._note(request, message["status"])
+                await self._note(Request(scope), message["status"])
             await send(message)
 
-        cookie = request.cookies.get(SESSION_COOKIE, "")
-        with current_user_scope(self._shared.sessions, cookie, refreshing=is_refresh(request)):
-            try:
-                self._reject_foreign(request)
-                found = await authenticate(self._shared, request)
-                store_authenticated(scope, found)
-                self._check_rates(request, found)
-                await self._check_reading(request, found)
-                self._check_under_way(found)
-            except AarError as refusal:
-                await refusal_response(request, refusal)(scope, receive, send_guarded)
-            else:
-                bounded = receive if _asks_itself(request.url.path) else _bounded(receive)
-                self._under_way[found.key] += 1
-                try:
-                    await self._app(scope, bounded, send_guarded)
-                finally:
-                    self._under_way[found.key] -= 1
-                    if not self._under_way[found.key]:
-                        del self._under_way[found.key]
-
-    def _reject_foreign(self, request: Request) -> None:
-        """Rejects requests from other sites, before they are counted.
-
-        On loopback a foreign Host header means that a page elsewhere had its own name resolve to this machine (DNS
-        rebinding) to read data that only this machine's people may read.
-
-        Raises:
-            Forbidden: a foreign host's name, or another site's request.
-        """
-        if self._shared.open_reading:
-            host = request.headers.get("host", "")
-            if not is_loopback(_name_of(host)):
-                raise Forbidden(f"host {host[:100]!r} is not this machine", "Open the address that the server printed")
-        if request.method not in _READING and _is_from_elsewhere(request):
-            raise Forbidden("another site sent this request", "Act on this server's own pages")
-
-    def _check_rates(self, request: Request, found: Authenticated) -> None:
-        """Counts by token or login; unknown clients by address. Raises TooMany."""
-        path = request.url.path
-        if found.wrong_token:
-            self._buckets.check("refused", client_address(request), self._rates.refused)
-        if request.method in _READING or _asks_itself(path):
-            return
-        if path != LOGIN_PATH or found.key:  # the handler counts failed logins; a valid one is never delayed
-            self._shared.count_write(client_address(request), found.key)
-
-    def _check_under_way(self, found: Authenticated) -> None:
-        """Limits one researcher's concurrent requests, streams and unread responses included.
-
-        Raises:
-            TooMany: the maximum of its requests is unanswered.
-        """
-        if isinstance(found.identity, ResearcherIdentity) and self._under_way[found.key] >= _MOST_UNDER_WAY:
-            raise TooMany(f"too many requests at once: {_MOST_UNDER_WAY} of one researcher are allowed", 1.0)
-
-    async def _check_reading(self, request: Request, found: Authenticated) -> None:
-        """Raises Unauthorized if a client may not read at all."""
-        path = request.url.path
-        if path in _OPEN or _asks_itself(path) or await may_read(self._shared, found):
-            return
-        if found.wrong_token:
-            raise Unauthorized("unknown token", "Use the token that you were given")
-        if self._shared.open_reading:
-            raise Unauthorized("this page needs a login", _REMEDY)
-        raise Unauthorized("this server is reachable from other machines, so every request needs a login", _REMEDY)
+        await self._app(scope, receive, send_noted)
 
     async def _note(self, request: Request, status: int) -> None:
-        address, path = client_address(request), request.url.path
-        found = get_authenticated(request.scope)
-        if status == HTTPStatus.UNAUTHORIZED and found.wrong_token:
-            with suppress(TooMany):
-                self._buckets.take("refused", address, self._rates.refused)
+        path, found = request.url.path, get_authenticated(request.scope)
         refused = status >= HTTPStatus.BAD_REQUEST
-        if (request.method in _READING and path != LOGIN_LINK) or (_asks_itself(path) and not refused):
+        if (request.method in _READING and path != LOGIN_LINK_PATH) or (_checks_itself(path) and not refused):
             return
         left_out = 0
         if refused:
@@ -247,29 +186,154 @@ class SecurityMiddleware:
             method=request.method,
             path=path,
             who=get_requester(request.scope),
-            address=address,
+            address=client_address(request),
             left_out=left_out,
         )
         with anyio.CancelScope(shield=True):  # log the request even if the client has disconnected
             await anyio.to_thread.run_sync(line)
 
 
-def _bounded(receive: Receive) -> Receive:
+class RequestCheck:
+    """Base of the layers that refuse requests: a subclass raises an AarError in ``check``."""
+
+    def __init__(self, app: ASGIApp, shared: AppState) -> None:
+        self._app = app
+        self._shared = shared
+
+    async def check(self, request: Request) -> None:
+        """Raises AarError for a request to refuse."""
+        raise NotImplementedError
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            request = Request(scope)
+            try:
+                await self.check(request)
+            except AarError as refusal:
+                await refusal_response(request, refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class OriginCheck(RequestCheck):
+    """Rejects requests from other sites, before they are counted.
+
+    On loopback a foreign Host header means that a page elsewhere had its own name resolve to this machine (DNS
+    rebinding) to read data that only this machine's people may read. Starlette's TrustedHostMiddleware would refuse
+    other loopback addresses such as 127.5.5.5, and answer with plain text.
+    """
+
+    async def check(self, request: Request) -> None:
+        """Raises Forbidden for a foreign host's name, or another site's request."""
+        if self._shared.open_reading:
+            host = request.headers.get("host", "")
+            if not is_loopback(_name_of(host)):
+                raise Forbidden(f"host {host[:100]!r} is not this machine", "Open the address that the server printed")
+        if request.method not in _READING and _is_from_elsewhere(request):
+            raise Forbidden("another site sent this request", "Act on this server's own pages")
+
+
+class Authentication(RequestCheck):
+    """Authenticates each request once, for all its handlers, and sets the user of the pages rendered for it."""
+
+    async def check(self, request: Request) -> None:
+        """Stores the identity; an unknown client is refused later, if at all."""
+        store_authenticated(request.scope, await authenticate(self._shared, request))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        login = current_login(self._shared, request)
+        with current_user_scope(self._shared.sessions, login, refreshing=is_refresh(request)):
+            await super().__call__(scope, receive, send)
+
+
+class RateLimiting(RequestCheck):
+    """Counts requests by token or login; those of unknown clients, and unknown tokens, by address."""
+
+    async def check(self, request: Request) -> None:
+        """Raises TooMany."""
+        path, found = request.url.path, get_authenticated(request.scope)
+        if found.wrong_token:
+            self._shared.buckets.check("refused", client_address(request), self._shared.rates.refused)
+        if request.method in _READING or _checks_itself(path):
+            return
+        if path != LOGIN_PATH or found.key:  # the handler counts failed logins; a valid one is never delayed
+            self._shared.count_write(client_address(request), found.key)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_counted(message: Message) -> None:
+            refused = message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED
+            if refused and get_authenticated(scope).wrong_token:
+                with suppress(TooMany):
+                    self._shared.buckets.take("refused", client_address(Request(scope)), self._shared.rates.refused)
+            await send(message)
+
+        await super().__call__(scope, receive, send_counted)
+
+
+class ReadAccess(RequestCheck):
+    """Refuses clients that may not read at all."""
+
+    async def check(self, request: Request) -> None:
+        """Raises Unauthorized."""
+        path, found = request.url.path, get_authenticated(request.scope)
+        if path in _OPEN or _checks_itself(path) or await may_read(self._shared, found):
+            return
+        if found.wrong_token:
+            raise Unauthorized("unknown token", "Use the token that you were given")
+        if self._shared.open_reading:
+            raise Unauthorized("this page needs a login", _REMEDY)
+        raise Unauthorized("this server is reachable from other machines, so every request needs a login", _REMEDY)
+
+
+class ConcurrencyLimit(RequestCheck):
+    """Limits one researcher's concurrent requests, streams and unread responses included."""
+
+    def __init__(self, app: ASGIApp, shared: AppState) -> None:
+        super().__init__(app, shared)
+        self._under_way: Counter[str] = Counter()
+
+    async def check(self, request: Request) -> None:
+        """Raises TooMany if the maximum of a researcher's requests is unanswered."""
+        found = get_authenticated(request.scope)
+        if isinstance(found.identity, ResearcherIdentity) and self._under_way[found.key] > _MOST_UNDER_WAY:
+            raise TooMany(f"too many requests at once: {_MOST_UNDER_WAY} of one researcher are allowed", 1.0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = get_authenticated(scope).key
+        self._under_way[key] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
+
+
+class BodyLimit:
     """Limits the body to the size that any endpoint needs.
 
     FastAPI reads it whole before it checks the sender.
     """
-    left = _MOST_BYTES
 
-    async def receive_bounded() -> Message:
-        nonlocal left
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {_MOST_BYTES // 1024} KiB")
-        return message
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    return receive_bounded
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = _MOST_BYTES
+
+        async def receive_bounded() -> Message:
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {_MOST_BYTES // 1024} KiB")
+            return message
+
+        await self._app(scope, receive if _checks_itself(scope.get("path", "")) else receive_bounded, send)
 
 
 def _is_from_elsewhere(request: Request) -> bool:
@@ -284,7 +348,7 @@ def _is_from_elsewhere(request: Request) -> bool:
     return origin != "null" and urlsplit(origin).netloc != request.headers.get("host", "")
 
 
-def _asks_itself(path: str) -> bool:
+def _checks_itself(path: str) -> bool:
     """Returns True if a path has its own check, which also admits researchers' tokens."""
     return path == MCP or path.startswith(f"{MCP}/")
 

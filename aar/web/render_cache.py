@@ -4,6 +4,9 @@ An open page sends the newest event that it must show in the header ``aar-seen``
 made since that event serves it. Older renderings do not, and every request without the header is rendered for itself. A
 rendering for such a request knows a role but no login (``aar.web.authentication.PageRefresh``), so it contains no name,
 CSRF token or one-time line that could reach another person.
+
+It stays because without it a hundred open pages of a night's campaign wait: an event reaches them after 3.0 s at the
+median instead of 0.2 s, and a refresh takes 7.3 s instead of 1.6 s (`benchmarks/pages.py`, on a busy machine).
 """
 
 from __future__ import annotations

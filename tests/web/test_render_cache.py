@@ -66,7 +66,7 @@ async def ask(
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": named}
     scope["server"] = ("127.0.0.1", 80)
-    with current_user_scope(SESSIONS, login, refreshing=refreshing):
+    with current_user_scope(SESSIONS, SESSIONS.find_login(login), refreshing=refreshing):
         await app(scope, receive, send)
     return bytes(sent[1]["body"])
 

@@ -12,17 +12,15 @@ import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from aar.auth.sessions import LOGIN_LINK_PATH as LOGIN_LINK
-from aar.auth.sessions import SESSION_COOKIE, SESSION_SECONDS, Login, Role
+from aar.auth.sessions import LOGIN_LINK_PATH, SESSION_COOKIE, SESSION_SECONDS, Role
 from aar.errors import Unauthorized, UsageError
 from aar.web.app_state import AppState, AppStateDep
-from aar.web.authentication import client_address, current_user, role_of_token
+from aar.web.authentication import client_address, current_user, role_of_token, set_requester
 from aar.web.pages.signed_forms import read_form
 from aar.web.rendering import render_page
 
 router = APIRouter()
 _NAME = re.compile(r"[\w .-]{1,40}")
-_WHO = "aar.who"
 
 
 @router.get("/login")
@@ -48,7 +46,7 @@ async def log_in(shared: AppStateDep, request: Request) -> Response:
     return _logged_in(shared, request, role, name, where)
 
 
-@router.get(LOGIN_LINK)
+@router.get(LOGIN_LINK_PATH)
 async def log_in_once(
     shared: AppStateDep, request: Request, code: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
@@ -62,7 +60,7 @@ async def log_in_once(
 
 
 def _logged_in(shared: AppState, request: Request, role: Role, name: str, where: str) -> Response:
-    request.scope[_WHO] = f"{role} {name}"
+    set_requester(request, role, name)
     answer = RedirectResponse(where, 303)
     answer.set_cookie(
         SESSION_COOKIE,
@@ -78,20 +76,16 @@ def _logged_in(shared: AppState, request: Request, role: Role, name: str, where:
 @router.post("/logout")
 async def log_out(shared: AppStateDep, request: Request) -> Response:
     """Ends the login on this server, also for copies of its cookie."""
-    who = current_user()
-    if who is None:
+    user = current_user()
+    if user is None:
         raise Unauthorized("you are not logged in")
-    _check(who.login, shared, (await read_form(request)).get("csrf", ""))
-    await anyio.to_thread.run_sync(shared.sessions.end_session, who.login)
-    request.scope[_WHO] = f"{who.login.role} {who.name}"
+    if not shared.sessions.is_csrf(user.login, (await read_form(request)).get("csrf", "")):
+        raise UsageError("form expired or belongs to another session", "Open the page again and repeat")
+    await anyio.to_thread.run_sync(shared.sessions.end_session, user.login)
+    set_requester(request, user.login.role, user.name)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(SESSION_COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return answer
-
-
-def _check(login: Login, shared: AppStateDep, csrf: str) -> None:
-    if not shared.sessions.is_csrf(login, csrf):
-        raise UsageError("form expired or belongs to another session", "Open the page again and repeat")
 
 
 def _own(where: str) -> str:
