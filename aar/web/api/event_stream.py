@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from aar.errors import TooMany
 from aar.scoring.visibility import Audience, event_seen_by
 from aar.store.event_log import LoggedEvent, read_events
 from aar.text import clean_line
 from aar.web.app_state import AppState, AppStateDep
-from aar.web.authentication import AudienceDep, Authenticated, authenticate, current_login, get_authenticated, may_read
+from aar.web.authentication import AudienceDep, Authenticated, authenticate, get_authenticated, may_read
 from aar.web.request_params import MAX_LIMIT, After, CampaignId, Limit, Page, find_campaign, find_researcher
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/events", tags=["events"])
 LastEventId = Annotated[str | None, Header(max_length=20, description="The last event of a broken stream")]
-_made: dict[tuple[int, str], tuple[LoggedEvent, str]] = {}
-_MOST_MADE = 500
 _POLL_SECONDS = 1.0
 """Interval in which an open stream checks that its token is still valid."""
 _MOST_UNKNOWN = 100
@@ -33,6 +31,7 @@ _MOST_UNKNOWN = 100
 _STREAM_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15.0
 """A quiet stream sends a comment this often, so that proxies leave it open and dead clients are found."""
+HEARTBEAT = ServerSentEvent(comment="still here")
 
 
 class EventOut(BaseModel):
@@ -84,7 +83,7 @@ def events(
 
 @router.get(
     "/stream",
-    response_class=StreamingResponse,
+    response_class=EventSourceResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events as they happen"}},
 )
 async def stream(
@@ -95,13 +94,12 @@ async def stream(
     brief: Annotated[bool, Query(description="Leave payloads out")] = False,
     once: Annotated[bool, Query(description="End after the events that are already stored")] = False,
     last_event_id: LastEventId = None,
-) -> StreamingResponse:
+) -> EventSourceResponse:
     """Streams all events after a cursor, then new ones, until the server stops."""
     view = await shared.db.read(partial(find_campaign, name=campaign_id))
     audience = get_authenticated(request.scope).audience
-    return sse_response(
-        shared, request, _frames(shared, view.id, audience, start_cursor(after, last_event_id), brief, once)
-    )
+    cursor = start_cursor(after, last_event_id)
+    return sse_response(shared, request, _stream_events(shared, view.id, audience, cursor, brief, once))
 
 
 def start_cursor(after: int, last_event_id: str | None) -> int:
@@ -109,23 +107,26 @@ def start_cursor(after: int, last_event_id: str | None) -> int:
     return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, MAX_LIMIT)
 
 
-def sse_response(shared: AppState, request: Request, frames: AsyncGenerator[str, None]) -> StreamingResponse:
-    """Sends frames as server-sent events, unbuffered, while the client may read."""
+def sse_response(
+    shared: AppState, request: Request, sent: AsyncGenerator[ServerSentEvent, None]
+) -> EventSourceResponse:
+    """Sends server-sent events, unbuffered, while the client may read."""
     if get_authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
         raise TooMany(f"too many open streams: expected at most {_MOST_UNKNOWN} without a login", _STREAM_SECONDS)
-    headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_while_allowed(shared, request, frames), media_type="text/event-stream", headers=headers)
+    # No pings: the generators send heartbeats, with which an idle stream checks again whether its client may read.
+    return EventSourceResponse(_while_allowed(shared, request, sent), ping=0)
 
 
-async def _while_allowed(shared: AppState, request: Request, frames: AsyncGenerator[str, None]) -> AsyncIterator[str]:
-    first, looked = get_authenticated(request.scope), time.monotonic()
-    async with aclosing(frames), _counted(shared, first):
-        async for each in frames:
-            if first.login is not None:
-                if current_login(shared, request) is None:
-                    return
-            elif time.monotonic() - looked > _POLL_SECONDS:  # revoked tokens, new invitations
-                found, looked = await authenticate(shared, request), time.monotonic()
+async def _while_allowed(
+    shared: AppState, request: Request, sent: AsyncGenerator[ServerSentEvent, None]
+) -> AsyncIterator[ServerSentEvent]:
+    first, checked_at = get_authenticated(request.scope), time.monotonic()
+    yield ServerSentEvent(retry=2000)
+    async with aclosing(sent), _counted(shared, first):
+        async for each in sent:
+            # A logout ends a stream at once; revoked tokens and new invitations within a second.
+            if first.login is not None or time.monotonic() - checked_at > _POLL_SECONDS:
+                found, checked_at = await authenticate(shared, request), time.monotonic()
                 if found.audience is not first.audience or not await may_read(shared, found):
                     return
             yield each
@@ -145,43 +146,22 @@ async def _counted(shared: AppState, found: Authenticated) -> AsyncIterator[None
         shared.open_streams.discard(mark)
 
 
-async def _frames(
+async def _stream_events(
     shared: AppState, campaign_id: str, audience: Audience, after: int, brief: bool, once: bool
-) -> AsyncGenerator[str, None]:
-    yield "retry: 2000\n\n"
+) -> AsyncGenerator[ServerSentEvent, None]:
     if once:
         for logged in await shared.db.read(partial(read_events, campaign_id=campaign_id, after=after)):
-            yield sse_frame(logged, brief, audience)
+            if (seen := event_seen_by(logged, audience)) is not None:
+                yield _server_sent(seen, brief)
         return
     async for each in shared.feed.follow(campaign_id, after, idle=HEARTBEAT_SECONDS):
-        yield ": still here\n\n" if each is None else sse_frame(each, brief, audience)
+        if each is None:
+            yield HEARTBEAT
+        elif (seen := event_seen_by(each, audience)) is not None:
+            yield _server_sent(seen, brief)
 
 
-def sse_frame(logged: LoggedEvent, brief: bool, audience: Audience) -> str:
-    """Formats an event for the stream; empty if an audience may not see it."""
-
-    def data(seen: LoggedEvent) -> str:
-        shown = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
-        return json.dumps(shown, separators=(",", ":"))
-
-    made = format_once(logged, f"json {brief}", audience, data)
-    return f"id: {logged.id}\nevent: {logged.event.kind}\ndata: {made}\n\n" if made else ""
-
-
-def format_once(logged: LoggedEvent, form: str, audience: Audience, make: Callable[[LoggedEvent], str]) -> str:
-    """Formats an event once for all watchers of an audience.
-
-    They all get the same object from the feed.
-
-    Empty if the audience may not see the event.
-    """
-    key = (id(logged), f"{form} {audience}")
-    known, text = _made.get(key, (None, ""))
-    if known is logged:
-        return text
-    seen = event_seen_by(logged, audience)
-    text = "" if seen is None else make(seen)
-    if len(_made) >= _MOST_MADE:
-        _made.clear()
-    _made[key] = (logged, text)
-    return text
+def _server_sent(seen: LoggedEvent, brief: bool) -> ServerSentEvent:
+    shown = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
+    # In ASCII: clients that split lines at every Unicode line separator would cut a text in two.
+    return ServerSentEvent(json.dumps(shown, separators=(",", ":")), event=seen.event.kind, id=str(seen.id))

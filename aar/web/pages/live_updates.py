@@ -7,11 +7,10 @@ from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from aar.readmodels.campaign_overview import list_recent_events
-from aar.scoring.visibility import Audience
-from aar.store.event_log import LoggedEvent
+from aar.scoring.visibility import Audience, event_seen_by
 from aar.web.api import event_stream
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import get_authenticated
@@ -32,7 +31,7 @@ async def live(
     campaign_id: CampaignId,
     after: After = 0,
     last_event_id: event_stream.LastEventId = None,
-) -> StreamingResponse:
+) -> EventSourceResponse:
     """Streams events for htmx: ``loud`` refreshes the page, ``quiet`` does not.
 
     The data of an event is a row of the log.
@@ -44,22 +43,24 @@ async def live(
     cursor = event_stream.start_cursor(after, last_event_id)
     missed = len(newest) == ROW_KINDS and newest[-1].id - 1 > cursor
     audience = get_authenticated(request.scope).audience
-    frames = _frames(shared, view.id, audience, newest[-1].id - 1 if missed else cursor, missed)
-    return event_stream.sse_response(shared, request, frames)
+    rows = _stream_rows(shared, view.id, audience, newest[-1].id - 1 if missed else cursor, missed)
+    return event_stream.sse_response(shared, request, rows)
 
 
-async def _frames(
+async def _stream_rows(
     shared: AppState, campaign_id: str, audience: Audience, after: int, missed: bool
-) -> AsyncGenerator[str, None]:
-    yield "retry: 2000\n\n"
+) -> AsyncGenerator[ServerSentEvent, None]:
     known, cursor = "alive", after  # a page that was disconnected may show an old state
     async for each in shared.feed.follow(campaign_id, after, idle=event_stream.HEARTBEAT_SECONDS):
         if each is None:
             before, known = known, await _controller(shared, campaign_id)
-            yield _afresh(cursor) if known == "lost" != before else ": still here\n\n"
+            refresh = ServerSentEvent("", event="loud", id=str(cursor))
+            yield refresh if known == "lost" != before else event_stream.HEARTBEAT
             continue
         cursor = each.id
-        yield live_frame(each, audience, loud=missed or each.event.kind not in QUIET_KINDS)
+        seen = event_seen_by(each, audience)
+        kind = "loud" if missed or each.event.kind not in QUIET_KINDS else "quiet"
+        yield ServerSentEvent("" if seen is None else log_row(seen), event=kind, id=str(each.id))
         missed = False
 
 
@@ -68,17 +69,3 @@ async def _controller(shared: AppState, campaign_id: str) -> str:
     state = (await shared.db.read(partial(find_campaign, name=campaign_id))).controller
     shared.feed.set_controller_state(campaign_id, state)
     return state
-
-
-def _afresh(cursor: int) -> str:
-    """Returns a frame that refreshes the page without a new event."""
-    return f"id: {cursor}\nevent: loud\ndata: \n\n"
-
-
-def live_frame(logged: LoggedEvent, audience: Audience, *, loud: bool) -> str:
-    """Formats an event for the stream, with its row as one HTML line.
-
-    There is no row if the audience may not see the event.
-    """
-    row = event_stream.format_once(logged, "row", audience, lambda each: " ".join(log_row(each).splitlines()))
-    return f"id: {logged.id}\nevent: {'loud' if loud else 'quiet'}\ndata: {row}\n\n"
