@@ -23,7 +23,6 @@ from aar.report.charts.score_chart import interval_bar, lineage_chart, score_cha
 from aar.report.charts.seed_chart import seed_chart
 from aar.report.charts.svg import series_class
 from aar.report.charts.transfer_chart import transfer_chart, transfer_legend
-from aar.report.comparison import comparison_chart
 from aar.report.report_data import ReportData, build_report
 from aar.settings import get_settings
 from aar.snapshots.store import SnapshotStore
@@ -59,7 +58,6 @@ def make_template_environment(package: str) -> Environment:
         interval_bar=interval_bar,
         legend=score_legend,
         lineage_chart=lineage_chart,
-        comparison_chart=comparison_chart,
         seed_chart=seed_chart,
         transfer_chart=transfer_chart,
         transfer_legend=transfer_legend,

@@ -15,9 +15,9 @@ from aar.campaign.views import CampaignView, ResearcherView
 from aar.problems.protocol import Metric
 from aar.readmodels.formatting import format_time, typeset_score
 from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
-from aar.report.charts.diversity_chart import diversity_top
-from aar.report.charts.score_chart import score_range
-from aar.report.comparison import ComparedCampaign
+from aar.report.charts.diversity_chart import describe_diversity, diversity_top
+from aar.report.charts.score_chart import describe_scores, score_range
+from aar.report.comparison import ComparedCampaign, describe_comparison
 from aar.report.html_report import make_template_environment
 from aar.store.event_log import LoggedEvent
 from aar.web.authentication import current_refresh, current_user
@@ -83,7 +83,8 @@ def score_plot(
     ]
     best = [{"name": "best so far", "colour": 0, "end": _end(found, over)}]
     plan = _scores([(view, found)], metric, over)
-    return plan | {"groups": groups, "best": best, "version": _version(found.points)}
+    description = describe_scores(found, metric, over)
+    return plan | {"groups": groups, "best": best, "description": description, "version": _version(found.points)}
 
 
 def comparison_plot(
@@ -96,7 +97,8 @@ def comparison_plot(
         {"name": f"best of {view.id}", "colour": index, "end": _end(found, over)}
         for index, (view, found) in enumerate(sides, 1)
     ]
-    return _scores(sides, metric, over) | {"groups": groups, "best": best, "version": 0}
+    description = describe_comparison([found for _, found in sides], metric, over)
+    return _scores(sides, metric, over) | {"groups": groups, "best": best, "description": description, "version": 0}
 
 
 def diversity_plot(view: CampaignView, found: Progress, team: int) -> ChartConfig:
@@ -107,6 +109,7 @@ def diversity_plot(view: CampaignView, found: Progress, team: int) -> ChartConfi
         "over": "hours",
         "end": max(found.minutes, 1.0),
         "range": [0.0, diversity_top(found, team)],
+        "description": describe_diversity(found.diversity),
         "version": len(found.diversity),
     }
 

@@ -81,8 +81,11 @@ async def test_the_campaign_shows_all_that_a_reader_wants(site: Site) -> None:
     html = await page(site, CAMPAIGN)
     for part in ("PCA-10 head, prior, confidence floor", "human 0.23", "$22", "Who tried permuted labels?", "s8</a>"):
         assert part in html
-    assert html.count('class="frontier"') == 2
-    assert html.count('<g class="point') == 13 + 4  # each by itself, and narrow: by researcher
+    assert "PGR over time: 13 measured submissions, best" in html
+    assert '<svg class="chart' not in html
+    report = await page(site, f"{CAMPAIGN}/report")
+    assert report.count('class="frontier"') == 2 * 2  # over time and over dollars, wide and narrow
+    assert report.count('<g class="point') == 2 * (13 + 4)  # each by itself, and narrow: by researcher
 
 
 async def test_a_submission_shows_claim_verdict_code_and_parent(site: Site) -> None:

@@ -20,18 +20,16 @@ from aar.report.charts.svg import (
 )
 
 
-def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Markup:
+def diversity_chart(found: Progress, team: int) -> Markup:
     """Draws the Shannon bits over idea families over running time.
 
     The top of the axis is the entropy of a team with all different ideas.
 
-    The Vendi score, an effective number, is drawn as its logarithm to base 2, so that both lines count in bits.
-    ``small`` is for a column of a page, where the narrow drawing is the only one that shows.
-    """
+    The Vendi score, an effective number, is drawn as its logarithm to base 2, so that both lines count in bits."""
     points = found.diversity
     axis = time_axis(found.minutes)
     parts = []
-    for size in CHART_SIZES[1:] if small else CHART_SIZES:
+    for size in CHART_SIZES:
         flat = ChartSize(size.name, size.width, size.height * 3 // 5, size.ticks)
         on = make_frame(flat, axis, 0.0, diversity_top(found, team))
         body = [draw_grid(on, axis, "bits")]
@@ -41,7 +39,7 @@ def diversity_chart(found: Progress, team: int, *, small: bool = False) -> Marku
         texts = [(each.minutes, bits) for each in points if (bits := _bits(each.vendi)) is not None]
         if texts:
             body.append(draw_step_line(on, texts, "vendi"))
-        parts.append(render_svg(flat, _describe(points), Markup("").join(body)))
+        parts.append(render_svg(flat, describe_diversity(points), Markup("").join(body)))
     return Markup("").join(parts)
 
 
@@ -79,7 +77,8 @@ def _band(on: ChartFrame, points: Sequence[DiversityPoint]) -> Markup:
     return Markup('<path class="band" d="{}z"/>').format(there)
 
 
-def _describe(points: Sequence[DiversityPoint]) -> str:
+def describe_diversity(points: Sequence[DiversityPoint]) -> str:
+    """Describes the chart in words: the first and the newest entropy."""
     if not points:
         return "Idea diversity over time: not measured yet."
     return f"Idea diversity over time, in bits: {points[0].bits:.2f} at first, {points[-1].bits:.2f} now."

@@ -12,7 +12,6 @@ from aar.readmodels.formatting import typeset_score
 from aar.readmodels.progress import HorizontalAxis, Progress, ScorePoint
 from aar.report.charts.svg import (
     CHART_SIZES,
-    ChartAxis,
     ChartFrame,
     LinearScale,
     axis_anchors,
@@ -30,11 +29,7 @@ from aar.scoring.submissions import SubmissionView
 
 
 def score_chart(
-    found: Progress,
-    metric: Metric | None,
-    series: Mapping[str, int],
-    link: Callable[[ScorePoint], str] | None = None,
-    over: HorizontalAxis = "hours",
+    found: Progress, metric: Metric | None, series: Mapping[str, int], over: HorizontalAxis = "hours"
 ) -> Markup:
     """Draws scores over running time or dollars.
 
@@ -47,16 +42,13 @@ def score_chart(
         found: the campaign's progress.
         metric: for names and lines; None if the problem is not installed.
         series: a researcher's number by its id, for colours.
-        link: returns the address of a point's submission page.
         over: the horizontal axis.
     """
     name = metric.name if metric else "score"
     low, high = score_range(found.points, metric)
-    axis = horizontal_axis(found.minutes, found.usd, over)
-    # Formatted as plain text from escaped pieces: hundreds of points through Markup.format took most of the page's time
-    said = [
-        (each, point_title(each, name), Markup("") if link is None else escape(link(each))) for each in found.points
-    ]
+    axis = money_axis(found.usd) if over == "usd" else time_axis(found.minutes)
+    # Formatted as plain text from escaped pieces: hundreds of points through Markup.format took most of the time
+    titles = [point_title(each, name) for each in found.points]
     parts = []
     for size in CHART_SIZES:
         on = make_frame(size, axis, low, high)
@@ -64,22 +56,13 @@ def score_chart(
         if found.frontier:
             line = [(each.at(over), each.mean) for each in found.frontier]
             body.append(draw_step_line(on, line, "frontier"))
-        wide = size.name == "wide"
-        if wide:
-            body += [
-                _point(on, each, series.get(each.submission.researcher_id, 1), over, title, href)
-                for each, title, href in said
-            ]
+        if size.name == "wide":
+            for point, title in zip(found.points, titles, strict=True):
+                body.append(_point(on, point, series.get(point.submission.researcher_id, 1), over, title))
         else:
             body += _points(on, found.points, series, over)
-        linked = wide and link is not None
-        parts.append(render_svg(size, _describe(found, name, metric, over), as_markup("".join(body)), links=linked))
+        parts.append(render_svg(size, describe_scores(found, metric, over), as_markup("".join(body))))
     return Markup("").join(parts)
-
-
-def horizontal_axis(minutes: float, usd: float, over: HorizontalAxis) -> ChartAxis:
-    """Returns the horizontal axis of a chart of scores."""
-    return money_axis(usd) if over == "usd" else time_axis(minutes)
 
 
 def score_range(points: Sequence[ScorePoint], metric: Metric | None) -> tuple[float, float]:
@@ -89,29 +72,16 @@ def score_range(points: Sequence[ScorePoint], metric: Metric | None) -> tuple[fl
     )
 
 
-def _point(
-    on: ChartFrame,
-    point: ScorePoint,
-    index: int,
-    over: HorizontalAxis,
-    title: Markup,
-    href: Markup,
-) -> str:
+def _point(on: ChartFrame, point: ScorePoint, index: int, over: HorizontalAxis, title: Markup) -> str:
     x = on.x(point.at(over))
     whisker = ""
     if on.y.low <= point.mean <= on.y.high:
         whisker = f'<path class="whisker" d="M{x} {on.y(point.low)}V{on.y(point.high)}"/>'
-    body = f"{title}{whisker}{draw_submission(on, x, point)}"
-    if href:
-        body = f'<a href="{href}" tabindex="-1">{body}</a>'
-    return f'<g class="point {series_class(index)}">{body}</g>'
+    return f'<g class="point {series_class(index)}">{title}{whisker}{draw_submission(on, x, point)}</g>'
 
 
 def _points(on: ChartFrame, points: Sequence[ScorePoint], series: Mapping[str, int], over: HorizontalAxis) -> list[str]:
-    """Draws all points of a narrow chart, by researcher.
-
-    Narrow charts have no hover, and their points are too small for links on a touch screen.
-    """
+    """Draws all points of a narrow chart, by researcher: narrow screens have no hover."""
     by: dict[int, list[ScorePoint]] = {}
     for point in points:
         by.setdefault(series.get(point.submission.researcher_id, 1), []).append(point)
@@ -159,14 +129,15 @@ def status_mark(x: float, y: float, status: str) -> Markup:
             return as_markup(f'<circle cx="{x}" cy="{y}" r="4.5"/>')
 
 
-def _describe(found: Progress, name: str, metric: Metric | None, over: HorizontalAxis) -> str:
-    what = "dollars" if over == "usd" else "time"
+def describe_scores(found: Progress, metric: Metric | None, over: HorizontalAxis) -> str:
+    """Describes the chart in words: number of submissions, best score, human baseline."""
+    name, what = metric.name if metric else "score", "dollars" if over == "usd" else "time"
     human = metric.human_baseline if metric else None
-    said = "" if human is None else f" The human baseline is {typeset_score(human)}."
+    baseline = "" if human is None else f" The human baseline is {typeset_score(human)}."
     if not found.frontier:
-        return f"{name} over {what}: nothing measured yet.{said}"
+        return f"{name} over {what}: nothing measured yet.{baseline}"
     best = typeset_score(found.frontier[-1].mean)
-    return f"{name} over {what}: {len(found.points)} measured submissions, best {best}.{said}"
+    return f"{name} over {what}: {len(found.points)} measured submissions, best {best}.{baseline}"
 
 
 class LegendEntry(Protocol):

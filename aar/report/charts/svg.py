@@ -208,15 +208,9 @@ def axis_anchors(metric: Metric | None) -> list[float]:
     return [0.0, *found] if metric.ceiling == 1.0 else found
 
 
-def draw_step_line(
-    on: ChartFrame, points: Sequence[tuple[float, float]], kind: str, until: float | None = None
-) -> Markup:
-    """Draws a step line up to ``until``, by default the frame's edge.
-
-    Each value holds until the next.
-    """
+def draw_step_line(on: ChartFrame, points: Sequence[tuple[float, float]], kind: str) -> Markup:
+    """Draws a step line up to the frame's edge; each value holds until the next."""
     path = f"M{on.x(points[0][0])} {on.y(points[0][1])}"
     for at, value in points[1:]:
         path += f"H{on.x(at)}V{on.y(value)}"
-    end = on.x.end if until is None else on.x(until)
-    return Markup('<path class="{}" d="{}"/>').format(kind, f"{path}H{end}")
+    return Markup('<path class="{}" d="{}"/>').format(kind, f"{path}H{on.x.end}")

@@ -31,7 +31,7 @@ from aar.store.event_log import latest_event_id
 from aar.web.api.campaigns import load_compared_campaign, public_spec
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.rendering import campaign_link, point_link, render_page
+from aar.web.rendering import campaign_link, render_page
 from aar.web.request_params import CampaignId, find_campaign
 
 router = APIRouter()
@@ -109,7 +109,6 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
         "best_of": {each.id: best_row_of(each.id, board.rows) for each in team},
         "handed_in": {each.id: sum(one.researcher_id == each.id for one in submissions) for each in team},
         "submissions": submissions,
-        "series": {each.id: each.index for each in team},
         "progress": read_progress(session, view.id, submissions, higher_is_better=higher_is_better),
         "totals": read_totals(session, view.id),
         "posts": list_posts(session, view.id, limit=8, newest_first=True),
@@ -117,7 +116,6 @@ def _campaign_context(session: Session, view: CampaignView, audience: Audience) 
         "alerts": list_alerts(session, view.id, audience),
         "usage_doubts": list_usage_doubts(session, view.id),
         "forecast": forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {}))),
-        "link": point_link(view.id),
     }
 
 

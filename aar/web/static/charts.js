@@ -1,5 +1,5 @@
 // Makes figures interactive: values at the pointer or by arrow keys, zoom by dragging, points that open a submission.
-// Without scripts the server's drawing stays. Data come from the tables that are linked below each figure.
+// Without scripts a figure is described in words. Data come from the tables that are linked below each figure.
 (() => {
   const { css, short } = figures;
 
@@ -51,7 +51,6 @@
       this.box = box;
       box.plot = this;
       this.of = document.getElementById(box.dataset.of);
-      this.drawings = [...box.parentElement.querySelectorAll("svg.chart")];
       this.small = box.closest(".small-figure") !== null;
     }
 
@@ -173,7 +172,7 @@
       const { over } = this.u;
       const { points } = this.shown;
       over.tabIndex = 0;
-      for (const [name, value] of Object.entries({ role: "slider", "aria-label": this.drawings[0].getAttribute("aria-label"), "aria-valuemin": 0 })) over.setAttribute(name, value);
+      for (const [name, value] of Object.entries({ role: "slider", "aria-label": this.plan.description, "aria-valuemin": 0 })) over.setAttribute(name, value);
       const stand = (at) => {
         this.at = Math.min(Math.max(at, 0), this.shown.xs.length - 1);
         over.setAttribute("aria-valuemax", this.shown.xs.length - 1);
