@@ -1,4 +1,4 @@
-"""Parameters of requests: campaigns and researchers of a path, and cursors of lists.
+"""Parameters of requests (campaigns and researchers of a path, cursors of lists), and bases of responses.
 
 A list is read by cursor: pass ``next_cursor`` as ``after`` until it is null.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from aar.campaign.views import CampaignView, ResearcherView, campaign_exists, get_campaign, get_researcher
@@ -48,6 +48,12 @@ MAX_LIMIT = 2**63 - 1
 After = Annotated[int, Query(ge=0, le=MAX_LIMIT, description="Cursor: the next_cursor of the previous page")]
 Limit = Annotated[int, Query(ge=1, le=200, description="Items on a page")]
 Number = Annotated[int, Path(ge=0, le=MAX_LIMIT)]
+
+
+class ViewOut(BaseModel):
+    """A response model whose fields are those of a service's view: ``Out.model_validate(view)``."""
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class Page(BaseModel, Generic[M]):

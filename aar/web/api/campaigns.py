@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits
-from aar.budget.totals import Totals, read_totals
+from aar.budget.totals import read_totals
 from aar.campaign.controller_lock import ControllerState
 from aar.campaign.costs import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
@@ -27,7 +27,7 @@ from aar.web.api.charts import ChartOut
 from aar.web.api.submissions import SubmissionOut
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.request_params import After, CampaignId, Limit, Page, find_campaign
+from aar.web.request_params import After, CampaignId, Limit, Page, ViewOut, find_campaign
 
 router = APIRouter()
 
@@ -36,7 +36,7 @@ _UNSHOWN = ("seed", "database")
 """Withheld: the secret of seeded campaigns is derived from the seed, a database's address may contain a password."""
 
 
-class CampaignOut(BaseModel):
+class CampaignOut(ViewOut):
     """A campaign."""
 
     id: str
@@ -54,7 +54,7 @@ class CampaignOut(BaseModel):
     """The last heartbeat of its newest controller."""
 
 
-class MetricOut(BaseModel):
+class MetricOut(ViewOut):
     """The metric of a campaign."""
 
     name: str
@@ -85,7 +85,7 @@ def campaigns(shared: AppStateDep, after: After = 0, limit: Limit = 50) -> Page[
     skip = min(after, _MOST_SKIPPED)
     found = shared.read(lambda session: list_campaigns(session, limit=limit + 1, skip=skip))
     more = skip + limit if len(found) > limit else None
-    return Page(items=[_brief(view) for view in found[:limit]], next_cursor=more)
+    return Page(items=[CampaignOut.model_validate(view) for view in found[:limit]], next_cursor=more)
 
 
 @router.get("/campaigns/{campaign_id}", tags=["campaigns"])
@@ -97,10 +97,10 @@ def campaign(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId
         leader = read_leader(session, view.id, higher_is_better=metric is None or metric.higher_is_better)
         models = list(dict.fromkeys(each.model for each in list_researchers(session, view.id)))
     return CampaignDetail(
-        **_brief(view).model_dump(),
+        **CampaignOut.model_validate(view).model_dump(),
         spec=public_spec(view),
-        metric=None if metric is None else MetricOut(**asdict(metric)),
-        best=None if leader is None else SubmissionOut.of(submission_seen_by(leader, audience)),
+        metric=None if metric is None else MetricOut.model_validate(metric),
+        best=None if leader is None else SubmissionOut.model_validate(submission_seen_by(leader, audience)),
         offline=any(is_offline(model) for model in models),
         models=[model_label(model) for model in models],
     )
@@ -114,11 +114,7 @@ def public_spec(view: CampaignView) -> dict[str, Any]:
     return spec
 
 
-def _brief(view: CampaignView) -> CampaignOut:
-    return CampaignOut(**{name: getattr(view, name) for name in CampaignOut.model_fields})
-
-
-class TotalsOut(BaseModel):
+class TotalsOut(ViewOut):
     """Sums over a ledger; dollars are exact decimals, written as strings."""
 
     usd: Decimal
@@ -128,7 +124,7 @@ class TotalsOut(BaseModel):
     model_usd: Decimal
     compute_usd: Decimal
     lost_usd: Decimal
-    tokens: dict[str, int]
+    tokens: Annotated[dict[str, int], BeforeValidator(asdict)]
     total_tokens: int
     calls: int
     agent_seconds: float
@@ -137,7 +133,7 @@ class TotalsOut(BaseModel):
     """None before any work."""
 
 
-class ForecastOut(BaseModel):
+class ForecastOut(ViewOut):
     """The time until the budget is spent, at the pace of the last hour."""
 
     usd_per_hour: Decimal | None
@@ -149,7 +145,7 @@ class ForecastOut(BaseModel):
     hours_left: float | None
 
 
-class UsageDoubtOut(BaseModel):
+class UsageDoubtOut(ViewOut):
     """A doubt about reported usage, with the researchers whose calls it concerns."""
 
     cause: str
@@ -173,21 +169,16 @@ def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
     """Returns dollars, tokens and seconds, of the campaign and of each researcher."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
-        found = read_totals(session, view.id)
+        totals = read_totals(session, view.id)
         doubts = list_usage_doubts(session, view.id)
-        ahead = forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
+        forecast = forecast_budget(session, view.id, Limits.model_validate(view.spec.get("limits", {})))
     return CostsOut(
-        campaign=_shown(found.campaign),
-        researchers={name: _shown(each) for name, each in found.researchers.items()},
+        campaign=TotalsOut.model_validate(totals.campaign),
+        researchers={name: TotalsOut.model_validate(each) for name, each in totals.researchers.items()},
         public_usd_per_agent_hour=PUBLIC_USD_PER_AGENT_HOUR,
-        forecast=ForecastOut(**asdict(ahead)),
-        usage_doubts=[UsageDoubtOut(cause=each.cause, researchers=list(each.researchers)) for each in doubts],
+        forecast=ForecastOut.model_validate(forecast),
+        usage_doubts=[UsageDoubtOut.model_validate(each) for each in doubts],
     )
-
-
-def _shown(each: Totals) -> TotalsOut:
-    same = {name: getattr(each, name) for name in TotalsOut.model_fields if name != "tokens"}
-    return TotalsOut(**same, tokens=asdict(each.tokens))
 
 
 Named = Annotated[str, Query(max_length=64, description="A campaign's id, its beginning, or `latest`")]
@@ -211,7 +202,7 @@ class SideOut(BaseModel):
     diversity: ChartOut
 
 
-class SpecRowOut(BaseModel):
+class SpecRowOut(ViewOut):
     """A field of both specs, as JSON; a dash for a missing one."""
 
     field: str
@@ -236,10 +227,7 @@ def compare(shared: AppStateDep, audience: AudienceDep, left: Named, right: Name
         return CompareOut(
             left=_side(one, load_compared_campaign(session, one, audience)),
             right=_side(other, load_compared_campaign(session, other, audience)),
-            spec=[
-                SpecRowOut(field=row.field, left=row.left, right=row.right, differs=row.differs)
-                for row in spec_rows(public_spec(one), public_spec(other))
-            ],
+            spec=[SpecRowOut.model_validate(row) for row in spec_rows(public_spec(one), public_spec(other))],
         )
 
 
@@ -259,7 +247,7 @@ def _side(view: CampaignView, found: ComparedCampaign) -> SideOut:
         minutes=round(found.progress.minutes, 2),
         usd=found.totals.usd,
         usd_per_agent_hour=found.totals.usd_per_agent_hour,
-        board=[SubmissionOut.of(row.submission) for row in found.board.rows[:10]],
+        board=[SubmissionOut.model_validate(row.submission) for row in found.board.rows[:10]],
         score=ChartOut.of(score_table(found.progress)),
         diversity=ChartOut.of(diversity_table(found.progress)),
     )

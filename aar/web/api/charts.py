@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -21,7 +20,7 @@ from aar.readmodels.progress import list_visible_submissions, read_progress
 from aar.scoring.visibility import Audience
 from aar.web.app_state import AppStateDep
 from aar.web.authentication import AudienceDep
-from aar.web.request_params import CampaignId, find_campaign
+from aar.web.request_params import CampaignId, ViewOut, find_campaign
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["charts"])
 CSV = "text/csv; charset=utf-8"
@@ -42,7 +41,7 @@ class ChartOut(BaseModel):
         return cls(columns=list(table.columns), rows=[list(row) for row in table.rows])
 
 
-class AlertOut(BaseModel):
+class AlertOut(ViewOut):
     """An alert that people should read first."""
 
     at: datetime
@@ -76,7 +75,7 @@ def standing_alerts(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
     """Lists the current alerts: limits, low diversity, sandbox incidents, failed researchers."""
     with shared.db.reading() as session:
         found = list_alerts(session, find_campaign(session, campaign_id).id, audience)
-    return [AlertOut(**asdict(each)) for each in found]
+    return [AlertOut.model_validate(each) for each in found]
 
 
 def csv_response(table: ChartTable, name: str) -> Response:

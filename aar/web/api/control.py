@@ -16,7 +16,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from aar.campaign.costs import CostEstimate
 from aar.campaign.lifecycle import SpecDraft, create_and_start, draft_spec, start_controller
 from aar.campaign.presets import dotted_fields, load_preset
 from aar.campaign.steering import MAX_REASON, CommandReceipt, add_researchers, change_limits, send_command
@@ -34,7 +33,7 @@ from aar.web.api.submissions import SubmissionOut
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import Operator, OperatorDep, human_name
 from aar.web.error_handlers import FieldProblem, ProblemDetails
-from aar.web.request_params import CampaignId, Number, find_campaign
+from aar.web.request_params import CampaignId, Number, ViewOut, find_campaign
 
 router = APIRouter(prefix="/campaigns")
 
@@ -51,7 +50,7 @@ class LaunchIn(BaseModel):
     """True checks and prices it, and starts nothing."""
 
 
-class CostOut(BaseModel):
+class CostOut(ViewOut):
     """A cost estimate in dollars; null if unknown for lack of a limit."""
 
     most: Decimal | None
@@ -82,9 +81,9 @@ async def launch_campaign(
     if made.spec is None or made.cost is None:
         return invalid_spec_response(made)  # type: ignore[return-value]  # FastAPI sends a response as it is
     if sent.check_only:
-        return LaunchOut(campaign_id=None, cost=cost_out(made.cost))
+        return LaunchOut(campaign_id=None, cost=CostOut.model_validate(made.cost))
     key = ("launch", idempotency_key) if idempotency_key else None
-    return LaunchOut(campaign_id=await launch_once(shared, made, key), cost=cost_out(made.cost))
+    return LaunchOut(campaign_id=await launch_once(shared, made, key), cost=CostOut.model_validate(made.cost))
 
 
 def _drafted(shared: AppState, sent: LaunchIn) -> SpecDraft:
@@ -98,11 +97,6 @@ async def launch_once(shared: AppState, made: SpecDraft, key: tuple[str, ...] | 
     spec = made.spec
     assert spec is not None
     return await shared.once.run(key, lambda: create_and_start(spec, shared.settings, shared.db))
-
-
-def cost_out(cost: CostEstimate) -> CostOut:
-    """Converts an estimate to its response."""
-    return CostOut(**{name: getattr(cost, name) for name in CostOut.model_fields})
 
 
 def invalid_spec_response(made: SpecDraft) -> Response:
@@ -314,4 +308,4 @@ async def reinstate(
 
 async def _decide(shared: AppState, campaign_id: str, rule: Callable[[Session, str], SubmissionDecision]) -> RulingOut:
     ruling = await shared.db.write(lambda session: rule(session, find_campaign(session, campaign_id).id))
-    return RulingOut(heard=ruling.heard, submission=SubmissionOut.of(ruling.submission))
+    return RulingOut(heard=ruling.heard, submission=SubmissionOut.model_validate(ruling.submission))

@@ -14,13 +14,22 @@ from sqlalchemy.orm import Session
 from aar.campaign.views import ResearcherView, list_researchers
 from aar.errors import NotFound
 from aar.readmodels.formatting import is_offline, model_label
-from aar.readmodels.transcript import TranscriptItem, list_researcher_jobs, read_transcript, researcher_scrubber
+from aar.readmodels.transcript import list_researcher_jobs, read_transcript, researcher_scrubber
 from aar.readmodels.workspace_files import WorkspaceFile, WorkspaceFolder, read_workspace_path
 from aar.scoring.visibility import Audience, activity_seen_by
 from aar.text import clean_text
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.request_params import MAX_LIMIT, CampaignId, Limit, Page, ResearcherName, find_campaign, find_researcher
+from aar.web.request_params import (
+    MAX_LIMIT,
+    CampaignId,
+    Limit,
+    Page,
+    ResearcherName,
+    ViewOut,
+    find_campaign,
+    find_researcher,
+)
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers", tags=["researchers"])
 
@@ -54,7 +63,7 @@ class ResearcherOut(BaseModel):
         return cls(**same, **made)
 
 
-class BlockOut(BaseModel):
+class BlockOut(ViewOut):
     """A part of a message: text, thinking, a tool's use or its result."""
 
     type: str
@@ -62,7 +71,7 @@ class BlockOut(BaseModel):
     text: str
 
 
-class TranscriptOut(BaseModel):
+class TranscriptOut(ViewOut):
     """An entry of a transcript."""
 
     event_id: int
@@ -108,25 +117,14 @@ def transcript(
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         found = read_transcript(session, view.id, before=before or None, limit=limit)
-    return Page(items=[_entry(item) for item in found.items], next_cursor=found.earlier)
-
-
-def _entry(item: TranscriptItem) -> TranscriptOut:
-    return TranscriptOut(
-        event_id=item.event_id,
-        at=item.at,
-        who=item.who,
-        note=item.note,
-        blocks=[BlockOut(type=block.type, title=block.title, text=block.text) for block in item.blocks],
-        is_error=item.is_error,
-    )
+    return Page(items=[TranscriptOut.model_validate(item) for item in found.items], next_cursor=found.earlier)
 
 
 FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]
 NOTEBOOK = "NOTEBOOK.md"
 
 
-class JobOut(BaseModel):
+class JobOut(ViewOut):
     """A background job; lists have the newest first."""
 
     id: str
@@ -177,7 +175,7 @@ def jobs(shared: AppStateDep, campaign_id: CampaignId, name: ResearcherName, _wh
     """Lists background jobs, as recorded in the event log."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
-        return [JobOut(**asdict(each)) for each in list_researcher_jobs(session, view.id)]
+        return [JobOut.model_validate(each) for each in list_researcher_jobs(session, view.id)]
 
 
 @router.get("/{name}/files")

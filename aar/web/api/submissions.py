@@ -25,7 +25,17 @@ from aar.scoring.visibility import record_seen_by, submission_seen_by
 from aar.web.api.charts import AS_CSV, CSV
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import AudienceDep, PersonDep
-from aar.web.request_params import After, CampaignId, Limit, Number, Page, find_campaign, find_researcher, make_page
+from aar.web.request_params import (
+    After,
+    CampaignId,
+    Limit,
+    Number,
+    Page,
+    ViewOut,
+    find_campaign,
+    find_researcher,
+    make_page,
+)
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["submissions"])
 
@@ -81,7 +91,7 @@ def scores_per_seed(session: Session, problem: str, view: SubmissionView) -> lis
     return read_seed_scores(session, problem, view.id, phases)
 
 
-class SubmissionOut(BaseModel):
+class SubmissionOut(ViewOut):
     """A submitted method.
 
     The score is pooled over fresh seeds and splits, and rounded.
@@ -114,13 +124,8 @@ class SubmissionOut(BaseModel):
     created_at: datetime
     finished_at: datetime | None
 
-    @classmethod
-    def of(cls, view: SubmissionView) -> SubmissionOut:
-        """Converts a service's view."""
-        return cls.model_validate(view, from_attributes=True)
 
-
-class FileOut(BaseModel):
+class FileOut(ViewOut):
     """A file of the frozen code."""
 
     path: str
@@ -139,7 +144,7 @@ class SubmissionDetail(SubmissionOut):
     files: list[FileOut]
 
 
-class SubmissionRecordOut(BaseModel):
+class SubmissionRecordOut(ViewOut):
     """The complete record of a submission, each list in order of time."""
 
     submission: SubmissionOut
@@ -155,7 +160,7 @@ class SubmissionRecordOut(BaseModel):
     happenings: list[HappeningRecord]
 
 
-class LeaderboardOut(BaseModel):
+class LeaderboardOut(ViewOut):
     """A row of the board; scores cannot separate rows of one band."""
 
     rank: int
@@ -196,7 +201,7 @@ def submissions(
         by = find_researcher(session, view.id, researcher).id if researcher else None
         found = list_submissions(session, view.id, researcher_id=by, after=after, limit=limit + 1)
     seen = [submission_seen_by(each, audience) for each in found]
-    return make_page(seen, limit, SubmissionOut.of, lambda each: each.number)
+    return make_page(seen, limit, SubmissionOut.model_validate, lambda each: each.number)
 
 
 @router.get("/submissions/{number}")
@@ -208,17 +213,14 @@ def submission(shared: AppStateDep, audience: AudienceDep, campaign_id: Campaign
     with shared.db.reading() as session:
         view = get_submission(session, find_campaign(session, campaign_id).id, number)
         close = read_submission_details(session, view.campaign_id, number).seen_by(audience, told=view.told)
-    files = [
-        FileOut(path=file.path, size_bytes=file.size_bytes, text=file.text)
-        for file in read_submission_code(shared.snapshots_of(view.campaign_id), view.digest)
-    ]
+    code = read_submission_code(shared.snapshots_of(view.campaign_id), view.digest)
     return SubmissionDetail(
-        **SubmissionOut.of(submission_seen_by(view, audience)).model_dump(),
+        **SubmissionOut.model_validate(submission_seen_by(view, audience)).model_dump(),
         phases=close.phases,
         audits=close.audits,
         history=close.history,
         checks=close.checks,
-        files=files,
+        files=[FileOut.model_validate(file) for file in code],
     )
 
 
@@ -232,7 +234,7 @@ def record(
     """
     with shared.db.reading() as session:
         found = read_submission_record(session, find_campaign(session, campaign_id).id, number)
-    return SubmissionRecordOut.model_validate(record_seen_by(found, audience), from_attributes=True)
+    return SubmissionRecordOut.model_validate(record_seen_by(found, audience))
 
 
 @router.get("/leaderboard")
@@ -245,17 +247,7 @@ def board(
         metric = find_metric(view.problem)
         higher = metric is None or metric.higher_is_better
         rows = read_board(session, view.id, limit=limit, higher_is_better=higher, audience=audience).rows
-    items = [
-        LeaderboardOut(
-            rank=row.rank,
-            band=row.band,
-            labels=list(row.labels),
-            confirmed=row.confirmed,
-            submission=SubmissionOut.of(row.submission),
-        )
-        for row in rows
-    ]
-    return Page(items=items, next_cursor=None)
+    return Page(items=[LeaderboardOut.model_validate(row) for row in rows], next_cursor=None)
 
 
 @router.get("/queue")

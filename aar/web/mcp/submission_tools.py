@@ -131,7 +131,7 @@ async def _board(caller: McpClient, given: McpLeaderboardInput) -> Any:
 async def _submission(caller: McpClient, given: SubmissionInput) -> SubmissionOut:
     number = int(given.submission.removeprefix("s"))
     found = await caller.shared.db.read(lambda session: get_submission(session, caller.campaign_id, number))
-    return SubmissionOut.of(submission_seen_by(found, Audience.RESEARCHER))
+    return SubmissionOut.model_validate(submission_seen_by(found, Audience.RESEARCHER))
 
 
 async def _submissions(caller: McpClient, given: SubmissionsInput) -> Any:
@@ -212,7 +212,7 @@ async def _budget(caller: McpClient, given: McpBudgetInput) -> Any:
 
 
 def _brief(view: SubmissionView) -> dict[str, Any]:
-    shown: dict[str, Any] = SubmissionOut.of(view).model_dump(
+    shown: dict[str, Any] = SubmissionOut.model_validate(view).model_dump(
         mode="json", exclude={"number", "claim", "verdict", "researcher_id", "created_at", "finished_at"}
     )
     return {"submission": f"s{view.number}", **shown}
