@@ -46,7 +46,8 @@ from pathlib import Path
 from aar.store import open_database
 from aar.web.app import create_app
 from aar.web.rate_limit import RateLimit, RateLimits
-from aar.web.server import bind_listener, serve_app
+from aar.web.listen_address import bind_listener
+from aar.web.server import serve_app
 home, free = Path(sys.argv[1]), RateLimit(10**9, 10**9)
 app = create_app(open_database(f"sqlite:///{home}/aar.db"), home=home, rates=RateLimits(address=free, credential=free))
 asyncio.run(serve_app(app, bind_listener("127.0.0.1", int(sys.argv[2]))))

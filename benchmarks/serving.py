@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from aar.web.server import bind_listener
+from aar.web.listen_address import bind_listener
 
 _READY_SECONDS = 60
 

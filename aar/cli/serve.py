@@ -23,7 +23,8 @@ from aar.cli.output.log_setup import configure_logging
 from aar.errors import NotFound
 from aar.processes import exit_with_parent, raise_open_file_limit
 from aar.web.app import create_app
-from aar.web.server import access_notice, bind_listener, page_address, serve_app
+from aar.web.listen_address import bind_listener, page_address
+from aar.web.server import access_notice, serve_app
 
 _NICE = 5
 """Drawing pages gives way to the campaign's own work."""

@@ -74,10 +74,10 @@ def describe_comparison(sides: Sequence[Progress], metric: Metric | None, over: 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(value, Mapping) and value:
-        found: dict[str, str] = {}
+        fields: dict[str, str] = {}
         for key, each in value.items():
-            found |= _flat(each, f"{prefix}.{key}" if prefix else str(key))
-        return found
+            fields |= _flat(each, f"{prefix}.{key}" if prefix else str(key))
+        return fields
     if value is None or value in ({}, []):
         return {}
     return {prefix: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)}

@@ -91,9 +91,9 @@ def write_report(db: Database, campaign_id: str, path: Path, *, snapshots: Snaps
         NotFound: no such campaign.
         UsageError: the file cannot be written.
     """
-    kept = snapshots or open_local_snapshots(get_settings().campaign_dir(campaign_id))
+    store = snapshots or open_local_snapshots(get_settings().campaign_dir(campaign_id))
     with db.reading() as session:
-        html = render_report(build_report(session, kept, campaign_id))
+        html = render_report(build_report(session, store, campaign_id))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

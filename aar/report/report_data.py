@@ -218,7 +218,7 @@ def _researcher(each: Researcher, submissions: Sequence[SubmissionView], board: 
 
 
 def _all_posts(session: Session, campaign_id: str) -> list[PostView]:
-    found: list[PostView] = []
-    while batch := list_posts(session, campaign_id, after=found[-1].id if found else 0, limit=_BATCH):
-        found += batch
-    return found
+    posts: list[PostView] = []
+    while batch := list_posts(session, campaign_id, after=posts[-1].id if posts else 0, limit=_BATCH):
+        posts += batch
+    return posts

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from aar import __version__
 from aar.auth.sessions import LoginLinks, Role, SessionStore
@@ -33,7 +36,6 @@ from aar.web.middleware import (
     ReadAccess,
     SecurityHeaders,
 )
-from aar.web.pages.static_files import StaticAssets
 from aar.web.rate_limit import RateLimits
 from aar.web.render_cache import RenderCache
 
@@ -96,10 +98,10 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        exception_handlers=error_handlers.EXCEPTION_HANDLERS,
         responses=error_handlers.DOCUMENTED_ERRORS,  # type: ignore[arg-type]  # its keys are int | str
     )
     app.state.aar = shared
-    error_handlers.install_error_handlers(app)
     app.include_router(api.router)
     app.include_router(pages.router)
     if mcp_installed():
@@ -114,3 +116,16 @@ def create_app(
     app.add_middleware(AuditTrail, shared=shared, audit=AuditLog(home))
     app.add_middleware(SecurityHeaders)
     return app
+
+
+class StaticAssets(StaticFiles):
+    """A folder of static files; an unchanged file is not sent again (304).
+
+    Browsers store and revalidate them each time, so that an upgrade never mixes versions.
+    """
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Returns a file, or 304 if it has not changed."""
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = "private, no-cache"
+        return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -20,51 +20,30 @@ from aar.store.database import Database
 from aar.web.event_feed import EventFeed
 from aar.web.rate_limit import RateLimits, TokenBuckets
 
-_MOST = 1000
+T = TypeVar("T")
+_MOST_RESULTS = 1000
 
 
 class IdempotencyCache:
-    """A cache of the newest results by key, until the server ends.
-
-    Work under one key does not wait for other keys.
-    """
+    """The newest requests by key, until the server ends: a request that is sent twice has one effect and one result."""
 
     def __init__(self) -> None:
-        self._done: OrderedDict[tuple[str, ...], Any] = OrderedDict()
-        self._working: dict[tuple[str, ...], _Turn] = {}
+        self._requests: OrderedDict[tuple[str, ...], asyncio.Task[Any]] = OrderedDict()
 
-    async def run(self, key: tuple[str, ...] | None, work: Callable[[], Awaitable[T]]) -> T:
-        """Returns the result of ``work``, or the stored result of this key.
+    async def run(self, key: tuple[str, ...] | None, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Returns the result of ``work``, or that of an earlier request with this key, unless it failed.
 
         None as the key always runs it.
         """
         if key is None:
             return await work()
-        turn = self._working.setdefault(key, _Turn())
-        turn.waiting += 1
-        try:
-            async with turn.lock:
-                if key not in self._done:
-                    self._done[key] = await work()
-                    while len(self._done) > _MOST:
-                        self._done.popitem(last=False)
-                result: T = self._done[key]
-                return result
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                del self._working[key]
-
-
-@dataclass(slots=True)
-class _Turn:
-    """A lock for one key, with the number of its users."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    waiting: int = 0
-
-
-T = TypeVar("T")
+        request = self._requests.get(key)
+        if request is None or (request.done() and (request.cancelled() or request.exception() is not None)):
+            request = self._requests[key] = asyncio.create_task(work())
+            if len(self._requests) > _MOST_RESULTS:
+                self._requests.popitem(last=False)
+        result: T = await asyncio.shield(request)  # it goes on for the other clients if this one leaves
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +65,7 @@ class AppState:
         rates: rate limits of clients.
         buckets: the use of those limits by each client.
         login_links: addresses that log one person in, once.
-        limiters: bounds on work in threads, by name.
+        token_lookups: bounds concurrent look-ups of tokens, so that guesses leave threads for known clients.
         open_streams: those of clients without token or login.
     """
 
@@ -104,7 +83,7 @@ class AppState:
     rates: RateLimits = field(default_factory=RateLimits)
     buckets: TokenBuckets = field(default_factory=TokenBuckets)
     login_links: LoginLinks = field(default_factory=LoginLinks)
-    limiters: dict[str, anyio.CapacityLimiter] = field(default_factory=dict)
+    token_lookups: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     open_streams: set[object] = field(default_factory=set)
 
     def snapshots_of(self, campaign_id: str) -> SnapshotStore | None:

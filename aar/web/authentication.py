@@ -78,8 +78,6 @@ Identity = Operator | ResearcherIdentity
 CSRF_HEADER = "x-csrf-token"
 _WHO = "aar.who"
 _AUTHENTICATED = "aar.authenticated"
-_LOOKING_UP = 8
-"""Maximum of concurrent token look-ups in the database, so that guesses leave threads for known clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +116,23 @@ def identity_of_token(shared: AppState, token: str) -> Identity | Viewer:
     if role is not None:
         return Operator() if role == "operator" else Viewer()
     try:
-        found = shared.read(lambda session: find_token_holder(session, token))
+        holder = shared.read(lambda session: find_token_holder(session, token))
     except Forbidden as error:
         raise Unauthorized("unknown token", _REMEDY) from error
-    return ResearcherIdentity(found.researcher_id, found.outside)
+    return ResearcherIdentity(holder.researcher_id, holder.outside)
 
 
 async def authenticate(shared: AppState, request: Request) -> Authenticated:
     """Authenticates a request by its token, else by its cookie."""
-    tokens = _tokens(request)
-    if tokens:
-        token = tokens[0]
+    token = _token(request)
+    if token is not None:
         try:
             if role_of_token(shared, token) is not None:
                 identity = identity_of_token(shared, token)
             else:  # a researcher's token needs the database, hence a thread
-                identity = await anyio.to_thread.run_sync(identity_of_token, shared, token, limiter=_limiter(shared))
+                identity = await anyio.to_thread.run_sync(
+                    identity_of_token, shared, token, limiter=shared.token_lookups
+                )
         except Unauthorized:
             return Authenticated(wrong_token=True)
         return Authenticated(identity, token_key(token))
@@ -144,27 +143,20 @@ async def authenticate(shared: AppState, request: Request) -> Authenticated:
     return Authenticated(who, f"login {login.nonce}", login=login)
 
 
-def _limiter(shared: AppState) -> anyio.CapacityLimiter:
-    found = shared.limiters.get("tokens")
-    if found is None:  # created within the loop that uses it
-        found = shared.limiters["tokens"] = anyio.CapacityLimiter(_LOOKING_UP)
-    return found
-
-
 def token_key(token: str) -> str:
     """Returns a token's rate-limit key, which does not reveal the token."""
     return "token " + hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def store_authenticated(scope: Scope, found: Authenticated) -> None:
+def store_authenticated(scope: Scope, client: Authenticated) -> None:
     """Stores the authentication result with a request, for all its handlers."""
-    scope[_AUTHENTICATED] = found
+    scope[_AUTHENTICATED] = client
 
 
 def get_authenticated(scope: Scope) -> Authenticated:
     """Returns the authentication result of a request; before authentication, that of an unknown client."""
-    found = scope.get(_AUTHENTICATED)
-    return found if isinstance(found, Authenticated) else Authenticated()
+    client = scope.get(_AUTHENTICATED)
+    return client if isinstance(client, Authenticated) else Authenticated()
 
 
 def role_of_token(shared: AppState, token: str) -> Role | None:
@@ -291,29 +283,29 @@ def resolve_author(identity: Identity, campaign_id: str, claimed: str | None) ->
     return Author(identity.name, identity.researcher_id)
 
 
-async def may_read(shared: AppState, found: Authenticated) -> bool:
+async def may_read(shared: AppState, client: Authenticated) -> bool:
     """Returns True if a client may read at all.
 
     On loopback every client may read unless it carries a wrong token. While an external researcher is invited, unknown
     clients may not: one could be that researcher. Beyond loopback only people may read.
     """
-    if found.audience.is_person:
+    if client.audience.is_person:
         return True
-    if not shared.open_reading or found.wrong_token:
+    if not shared.open_reading or client.wrong_token:
         return False
-    return found.identity is not None or not await shared.db.read(has_external_researchers)
+    return client.identity is not None or not await shared.db.read(has_external_researchers)
 
 
-def _tokens(request: Request) -> list[str]:
+def _token(request: Request) -> str | None:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return [value.strip()]
+        return value.strip()
     if scheme.lower() != "basic" or request.method not in ("GET", "HEAD"):
-        return []
+        return None
     try:
-        return [base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]]
+        return base64.b64decode(value, validate=True).decode("utf-8").partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
-        return []
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import quote
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, Field
@@ -115,44 +116,52 @@ def _is_scripted(request: Request) -> bool:
     return is_refresh(request) or "text/event-stream" in request.headers.get("accept", "")
 
 
-def install_error_handlers(app: FastAPI) -> None:
-    """Installs handlers for every kind of error of an app."""
+def on_aar_error(request: Request, error: Exception) -> Response:
+    """Handles an error that was raised on purpose."""
+    assert isinstance(error, AarError)
+    return refusal_response(request, error)
 
-    def on_error(request: Request, error: Exception) -> Response:
-        assert isinstance(error, AarError)
-        return refusal_response(request, error)
 
-    def on_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        title = HTTPStatus(error.status_code).phrase
-        detail = f"nothing at {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else str(error.detail)
-        details = ProblemDetails(type="about:blank", title=title, status=error.status_code, detail=detail)
-        return _respond(request, details, dict(error.headers or {}))
+def on_http_error(request: Request, error: Exception) -> Response:
+    """Handles an error of the framework, such as an unknown path."""
+    assert isinstance(error, HTTPException)
+    title = HTTPStatus(error.status_code).phrase
+    detail = f"nothing at {request.url.path}" if error.status_code == HTTPStatus.NOT_FOUND else str(error.detail)
+    details = ProblemDetails(type="about:blank", title=title, status=error.status_code, detail=detail)
+    return _respond(request, details, dict(error.headers or {}))
 
-    def on_invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        found = [
-            FieldProblem(where=".".join(str(step) for step in each["loc"]), message=each["msg"])
-            for each in error.errors()
-        ]
-        status = HTTPStatus.UNPROCESSABLE_ENTITY
-        details = ProblemDetails(
-            type="about:blank", title="Invalid request", status=status, detail="invalid request", errors=found
-        )
-        return _respond(request, details)
 
-    def on_bug(request: Request, error: Exception) -> Response:
-        _log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return _respond(
-            request,
-            ProblemDetails(type="about:blank", title=status.phrase, status=status, detail="see the server's log"),
-        )
+def on_invalid_request(request: Request, error: Exception) -> Response:
+    """Handles a request with invalid fields."""
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        FieldProblem(where=".".join(str(step) for step in each["loc"]), message=each["msg"]) for each in error.errors()
+    ]
+    details = ProblemDetails(
+        type="about:blank",
+        title="Invalid request",
+        status=HTTPStatus.UNPROCESSABLE_ENTITY,
+        detail="invalid request",
+        errors=problems,
+    )
+    return _respond(request, details)
 
-    app.add_exception_handler(AarError, on_error)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(Exception, on_bug)
+
+def on_bug(request: Request, error: Exception) -> Response:
+    """Handles any other error: logs it and tells the client nothing of it."""
+    _log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    details = ProblemDetails(type="about:blank", title=status.phrase, status=status, detail="see the server's log")
+    return _respond(request, details)
+
+
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
+    AarError: on_aar_error,
+    HTTPException: on_http_error,
+    RequestValidationError: on_invalid_request,
+    Exception: on_bug,
+}
+"""Handlers of every kind of error."""
 
 
 def store_unsent_fields(request: Request, fields: Mapping[str, str]) -> None:

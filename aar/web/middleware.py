@@ -168,14 +168,14 @@ class AuditTrail:
         await self._app(scope, receive, send_noted)
 
     async def _note(self, request: Request, status: int) -> None:
-        path, found = request.url.path, get_authenticated(request.scope)
+        path, client = request.url.path, get_authenticated(request.scope)
         refused = status >= HTTPStatus.BAD_REQUEST
         if (request.method in _READING and path != LOGIN_LINK_PATH) or (_checks_itself(path) and not refused):
             return
         left_out = 0
         if refused:
             try:
-                self._buckets.take("noted", found.key, self._rates.noted)
+                self._buckets.take("noted", client.key, self._rates.noted)
             except TooMany:
                 self._left_out += 1
                 return
@@ -255,13 +255,13 @@ class RateLimiting(RequestCheck):
 
     async def check(self, request: Request) -> None:
         """Raises TooMany."""
-        path, found = request.url.path, get_authenticated(request.scope)
-        if found.wrong_token:
+        path, client = request.url.path, get_authenticated(request.scope)
+        if client.wrong_token:
             self._shared.buckets.check("refused", client_address(request), self._shared.rates.refused)
         if request.method in _READING or _checks_itself(path):
             return
-        if path != LOGIN_PATH or found.key:  # the handler counts failed logins; a valid one is never delayed
-            self._shared.count_write(client_address(request), found.key)
+        if path != LOGIN_PATH or client.key:  # the handler counts failed logins; a valid one is never delayed
+            self._shared.count_write(client_address(request), client.key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_counted(message: Message) -> None:
@@ -279,10 +279,10 @@ class ReadAccess(RequestCheck):
 
     async def check(self, request: Request) -> None:
         """Raises Unauthorized."""
-        path, found = request.url.path, get_authenticated(request.scope)
-        if path in _OPEN or _checks_itself(path) or await may_read(self._shared, found):
+        path, client = request.url.path, get_authenticated(request.scope)
+        if path in _OPEN or _checks_itself(path) or await may_read(self._shared, client):
             return
-        if found.wrong_token:
+        if client.wrong_token:
             raise Unauthorized("unknown token", "Use the token that you were given")
         if self._shared.open_reading:
             raise Unauthorized("this page needs a login", _REMEDY)
@@ -298,8 +298,8 @@ class ConcurrencyLimit(RequestCheck):
 
     async def check(self, request: Request) -> None:
         """Raises TooMany if the maximum of a researcher's requests is unanswered."""
-        found = get_authenticated(request.scope)
-        if isinstance(found.identity, ResearcherIdentity) and self._under_way[found.key] > _MOST_UNDER_WAY:
+        client = get_authenticated(request.scope)
+        if isinstance(client.identity, ResearcherIdentity) and self._under_way[client.key] > _MOST_UNDER_WAY:
             raise TooMany(f"too many requests at once: {_MOST_UNDER_WAY} of one researcher are allowed", 1.0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -75,16 +75,16 @@ _ELSEWHERE = {"published": ", on other models"}
 
 
 def score_plot(
-    view: CampaignView, found: Progress, metric: Metric | None, team: Sequence[ResearcherView], over: HorizontalAxis
+    view: CampaignView, progress: Progress, metric: Metric | None, team: Sequence[ResearcherView], over: HorizontalAxis
 ) -> ChartConfig:
     """Returns the settings of the score chart: submissions and the best so far."""
     groups = [
         {"name": f"{each.name} {each.direction_key}".strip(), "colour": each.index, "by": each.name} for each in team
     ]
-    best = [{"name": "best so far", "colour": 0, "end": _end(found, over)}]
-    plan = _scores([(view, found)], metric, over)
-    description = describe_scores(found, metric, over)
-    return plan | {"groups": groups, "best": best, "description": description, "version": _version(found.points)}
+    best = [{"name": "best so far", "colour": 0, "end": _end(progress, over)}]
+    plan = _scores([(view, progress)], metric, over)
+    description = describe_scores(progress, metric, over)
+    return plan | {"groups": groups, "best": best, "description": description, "version": _version(progress.points)}
 
 
 def comparison_plot(
@@ -94,23 +94,23 @@ def comparison_plot(
     sides = [(view, side.progress) for view, side in chosen]
     groups = [{"name": view.id, "colour": index, "by": ""} for index, (view, _) in enumerate(sides, 1)]
     best = [
-        {"name": f"best of {view.id}", "colour": index, "end": _end(found, over)}
-        for index, (view, found) in enumerate(sides, 1)
+        {"name": f"best of {view.id}", "colour": index, "end": _end(progress, over)}
+        for index, (view, progress) in enumerate(sides, 1)
     ]
-    description = describe_comparison([found for _, found in sides], metric, over)
+    description = describe_comparison([progress for _, progress in sides], metric, over)
     return _scores(sides, metric, over) | {"groups": groups, "best": best, "description": description, "version": 0}
 
 
-def diversity_plot(view: CampaignView, found: Progress, team: int) -> ChartConfig:
+def diversity_plot(view: CampaignView, progress: Progress, team: int) -> ChartConfig:
     """Returns the settings of the entropy with its band, and the Vendi score."""
     return {
         "kind": "diversity",
         "tables": [_table(view, "diversity")],
         "over": "hours",
-        "end": max(found.minutes, 1.0),
-        "range": [0.0, diversity_top(found, team)],
-        "description": describe_diversity(found.diversity),
-        "version": len(found.diversity),
+        "end": max(progress.minutes, 1.0),
+        "range": [0.0, diversity_top(progress, team)],
+        "description": describe_diversity(progress.diversity),
+        "version": len(progress.diversity),
     }
 
 
@@ -131,8 +131,8 @@ def _scores(sides: Sequence[tuple[CampaignView, Progress]], metric: Metric | Non
             each | {"label": f"{each['name']} {typeset_score(each['at'])}{_ELSEWHERE.get(each['name'], '')}"}
             for each in lines
         ],
-        "end": max(_end(found, over) for _, found in sides),
-        "range": list(score_range([point for _, found in sides for point in found.points], metric)),
+        "end": max(_end(progress, over) for _, progress in sides),
+        "range": list(score_range([point for _, progress in sides for point in progress.points], metric)),
     }
 
 
@@ -140,14 +140,14 @@ def _table(view: CampaignView, name: str) -> str:
     return f"/api/v1{campaign_link(view.id)}/charts/{name}"
 
 
-def _end(found: Progress, over: HorizontalAxis) -> float:
-    return max(found.usd, 0.01) if over == "usd" else max(found.minutes, 1.0)
+def _end(progress: Progress, over: HorizontalAxis) -> float:
+    return max(progress.usd, 0.01) if over == "usd" else max(progress.minutes, 1.0)
 
 
 def _version(points: Sequence[ScorePoint]) -> int:
     """Returns a number that changes when the table changes."""
-    told = [(each.submission.number, each.submission.status, each.mean) for each in points]
-    return zlib.crc32(repr(told).encode())
+    drawn = [(each.submission.number, each.submission.status, each.mean) for each in points]
+    return zlib.crc32(repr(drawn).encode())
 
 
 _templates = make_template_environment("aar.web")
@@ -177,13 +177,13 @@ def render_page(
     """
     watching = current_refresh()
     who = current_user() if watching is None else watching if watching.role else None
-    told = {
+    variables = {
         "me": who,
         "refreshing": watching is not None,
         "live": _FRESH_PART if watching else _PART,
         **(context or {}),
     }
-    return HTMLResponse(_templates.get_template(template).render(told), status, headers)
+    return HTMLResponse(_templates.get_template(template).render(variables), status, headers)
 
 
 def log_row(logged: LoggedEvent) -> str:

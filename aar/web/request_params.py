@@ -63,8 +63,8 @@ class Page(BaseModel, Generic[M]):
     next_cursor: int | None
 
 
-def make_page(found: Sequence[V], limit: int, show: Callable[[V], M], cursor: Callable[[V], int]) -> Page[M]:
+def make_page(views: Sequence[V], limit: int, show: Callable[[V], M], cursor: Callable[[V], int]) -> Page[M]:
     """Makes a page from views; one more than ``limit`` means that another page follows."""
-    shown = found[:limit]
-    more = len(found) > limit
-    return Page(items=[show(view) for view in shown], next_cursor=cursor(shown[-1]) if more else None)
+    items = views[:limit]
+    more = len(views) > limit
+    return Page(items=[show(view) for view in items], next_cursor=cursor(items[-1]) if more else None)

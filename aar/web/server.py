@@ -23,9 +23,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from aar.processes import open_file_limit
-from aar.web.listen_address import bind_listener, is_loopback, page_address
-
-__all__ = ["access_notice", "bind_listener", "page_address", "serve_app"]
+from aar.web.listen_address import is_loopback
 
 _GRACE_SECONDS = 3
 _BACKLOG = 64

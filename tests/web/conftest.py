@@ -20,7 +20,8 @@ from aar.auth.tokens import operator_token, viewer_token
 from aar.store.database import Database
 from aar.testing.example_campaign import ExampleCampaign
 from aar.web.app import create_app
-from aar.web.server import bind_listener, page_address, serve_app
+from aar.web.listen_address import bind_listener, page_address
+from aar.web.server import serve_app
 
 from ..example_copies import ExampleCopies
 from .person import Person

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from aar.errors import PortTaken, UsageError
-from aar.web.server import access_notice, bind_listener, page_address, serve_app
+from aar.web.listen_address import bind_listener, page_address
+from aar.web.server import access_notice, serve_app
 
 from .conftest import Site
 

@@ -12,7 +12,8 @@ import pytest
 
 from aar.web import middleware, server
 from aar.web.api import event_stream
-from aar.web.server import AcceptErrorHandler, ConnectionLimiter, bind_listener, serve_app
+from aar.web.listen_address import bind_listener
+from aar.web.server import AcceptErrorHandler, ConnectionLimiter, serve_app
 
 from .conftest import Site
 

@@ -14,7 +14,8 @@ from aar.auth.tokens import viewer_token
 from aar.events import CampaignPaused
 from aar.store.event_log import append_event, latest_event_id
 from aar.web.api import event_stream
-from aar.web.server import bind_listener, serve_app
+from aar.web.listen_address import bind_listener
+from aar.web.server import serve_app
 
 from .conftest import Site
 from .person import Person

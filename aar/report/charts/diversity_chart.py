@@ -20,18 +20,18 @@ from aar.report.charts.svg import (
 )
 
 
-def diversity_chart(found: Progress, team: int) -> Markup:
+def diversity_chart(progress: Progress, team: int) -> Markup:
     """Draws the Shannon bits over idea families over running time.
 
     The top of the axis is the entropy of a team with all different ideas.
 
     The Vendi score, an effective number, is drawn as its logarithm to base 2, so that both lines count in bits."""
-    points = found.diversity
-    axis = time_axis(found.minutes)
+    points = progress.diversity
+    axis = time_axis(progress.minutes)
     parts = []
     for size in CHART_SIZES:
         flat = ChartSize(size.name, size.width, size.height * 3 // 5, size.ticks)
-        on = make_frame(flat, axis, 0.0, diversity_top(found, team))
+        on = make_frame(flat, axis, 0.0, diversity_top(progress, team))
         body = [draw_grid(on, axis, "bits")]
         if points:
             body.append(_band(on, points))
@@ -43,19 +43,19 @@ def diversity_chart(found: Progress, team: int) -> Markup:
     return Markup("").join(parts)
 
 
-def diversity_top(found: Progress, team: int) -> float:
+def diversity_top(progress: Progress, team: int) -> float:
     """Returns the top of the vertical axis, in bits."""
-    values = [value for each in found.diversity for value in (each.bits, each.high or 0.0, _bits(each.vendi) or 0.0)]
+    values = [value for each in progress.diversity for value in (each.bits, each.high or 0.0, _bits(each.vendi) or 0.0)]
     return max([*values, math.log2(max(team, 2)), 1.0]) * 1.08
 
 
-def diversity_legend(found: Progress) -> Markup:
+def diversity_legend(progress: Progress) -> Markup:
     """Draws the legend; the Vendi score appears only if there is one."""
     item = Markup('<li class="{}"><svg viewBox="0 0 18 10" aria-hidden="true"><path d="{}"/></svg>{}</li>')
     items = [item.format("chart-diversity", "M0 5H18", "families, in bits")]
-    if any(each.low is not None for each in found.diversity):
+    if any(each.low is not None for each in progress.diversity):
         items.append(item.format("chart-band", "M0 0H18V10H0z", "90 % bootstrap band"))
-    if any(each.vendi is not None for each in found.diversity):
+    if any(each.vendi is not None for each in progress.diversity):
         items.append(item.format("chart-vendi", "M0 5H18", "Vendi score of the texts, as log₂"))
     return Markup('<ul class="legend">{}</ul>').format(Markup("").join(items))
 

@@ -29,7 +29,7 @@ from aar.scoring.submissions import SubmissionView
 
 
 def score_chart(
-    found: Progress, metric: Metric | None, series: Mapping[str, int], over: HorizontalAxis = "hours"
+    progress: Progress, metric: Metric | None, series: Mapping[str, int], over: HorizontalAxis = "hours"
 ) -> Markup:
     """Draws scores over running time or dollars.
 
@@ -39,29 +39,29 @@ def score_chart(
     refuted one a cross that the best-so-far passes over.
 
     Args:
-        found: the campaign's progress.
+        progress: of the campaign.
         metric: for names and lines; None if the problem is not installed.
         series: a researcher's number by its id, for colours.
         over: the horizontal axis.
     """
     name = metric.name if metric else "score"
-    low, high = score_range(found.points, metric)
-    axis = money_axis(found.usd) if over == "usd" else time_axis(found.minutes)
+    low, high = score_range(progress.points, metric)
+    axis = money_axis(progress.usd) if over == "usd" else time_axis(progress.minutes)
     # Formatted as plain text from escaped pieces: hundreds of points through Markup.format took most of the time
-    titles = [point_title(each, name) for each in found.points]
+    titles = [point_title(each, name) for each in progress.points]
     parts = []
     for size in CHART_SIZES:
         on = make_frame(size, axis, low, high)
         body: list[str] = [draw_grid(on, axis, name), draw_reference_lines(on, metric)]
-        if found.frontier:
-            line = [(each.at(over), each.mean) for each in found.frontier]
+        if progress.frontier:
+            line = [(each.at(over), each.mean) for each in progress.frontier]
             body.append(draw_step_line(on, line, "frontier"))
         if size.name == "wide":
-            for point, title in zip(found.points, titles, strict=True):
+            for point, title in zip(progress.points, titles, strict=True):
                 body.append(_point(on, point, series.get(point.submission.researcher_id, 1), over, title))
         else:
-            body += _points(on, found.points, series, over)
-        parts.append(render_svg(size, describe_scores(found, metric, over), as_markup("".join(body))))
+            body += _points(on, progress.points, series, over)
+        parts.append(render_svg(size, describe_scores(progress, metric, over), as_markup("".join(body))))
     return Markup("").join(parts)
 
 
@@ -87,8 +87,8 @@ def _points(on: ChartFrame, points: Sequence[ScorePoint], series: Mapping[str, i
         by.setdefault(series.get(point.submission.researcher_id, 1), []).append(point)
     drawings = []
     for index, own in sorted(by.items()):
-        shown = [each for each in own if on.y.low <= each.mean <= on.y.high]
-        ends = "".join(f"M{on.x(each.at(over))} {on.y(each.low)}V{on.y(each.high)}" for each in shown)
+        within = [each for each in own if on.y.low <= each.mean <= on.y.high]
+        ends = "".join(f"M{on.x(each.at(over))} {on.y(each.low)}V{on.y(each.high)}" for each in within)
         spots = "".join(draw_submission(on, on.x(each.at(over)), each) for each in own)
         drawings.append(f'<g class="point {series_class(index)}"><path class="whisker" d="{ends}"/>{spots}</g>')
     return drawings
@@ -129,15 +129,15 @@ def status_mark(x: float, y: float, status: str) -> Markup:
             return as_markup(f'<circle cx="{x}" cy="{y}" r="4.5"/>')
 
 
-def describe_scores(found: Progress, metric: Metric | None, over: HorizontalAxis) -> str:
+def describe_scores(progress: Progress, metric: Metric | None, over: HorizontalAxis) -> str:
     """Describes the chart in words: number of submissions, best score, human baseline."""
     name, what = metric.name if metric else "score", "dollars" if over == "usd" else "time"
     human = metric.human_baseline if metric else None
     baseline = "" if human is None else f" The human baseline is {typeset_score(human)}."
-    if not found.frontier:
+    if not progress.frontier:
         return f"{name} over {what}: nothing measured yet.{baseline}"
-    best = typeset_score(found.frontier[-1].mean)
-    return f"{name} over {what}: {len(found.points)} measured submissions, best {best}.{baseline}"
+    best = typeset_score(progress.frontier[-1].mean)
+    return f"{name} over {what}: {len(progress.points)} measured submissions, best {best}.{baseline}"
 
 
 class LegendEntry(Protocol):
@@ -184,7 +184,7 @@ def interval_bar(
 
 
 def lineage_chart(
-    found: Progress,
+    progress: Progress,
     submissions: Sequence[SubmissionView],
     metric: Metric | None,
     series: Mapping[str, int],
@@ -195,31 +195,31 @@ def lineage_chart(
     Colours are researchers, so a line that changes colour is an idea that another researcher took over.
 
     Args:
-        found: the campaign's progress.
+        progress: of the campaign.
         submissions: all of the campaign, to find parents in.
         metric: for names and lines; None if the problem is not installed.
         series: a researcher's number by its id, for colours.
         link: returns the address of a point's submission page.
     """
     name = metric.name if metric else "score"
-    places = {point.submission.number: point for point in found.points}
+    places = {point.submission.number: point for point in progress.points}
     first = {each.digest: each.number for each in reversed(submissions)}
     pairs = []
-    for point in found.points:
+    for point in progress.points:
         parent = places.get(first.get(point.submission.parent or "", 0))
         if parent is not None:
             pairs.append((parent, point))
-    low, high = score_range(found.points, metric)
-    axis = time_axis(found.minutes)
+    low, high = score_range(progress.points, metric)
+    axis = time_axis(progress.minutes)
     words = f"Lineage: {len(places)} measured submissions, {len(pairs)} of them built on another one."
-    said = [(each, _title(each), Markup("") if link is None else escape(link(each))) for each in found.points]
+    nodes = [(each, _title(each), Markup("") if link is None else escape(link(each))) for each in progress.points]
     parts = []
     for size in CHART_SIZES:
         on = make_frame(size, axis, low, high)
         body: list[str] = [draw_grid(on, axis, name), draw_reference_lines(on, metric)]
         body += [_edge(on, parent, child, series) for parent, child in pairs]
         body += [
-            _node(on, point, series.get(point.submission.researcher_id, 1), title, href) for point, title, href in said
+            _node(on, point, series.get(point.submission.researcher_id, 1), title, href) for point, title, href in nodes
         ]
         parts.append(render_svg(size, words, as_markup("".join(body)), links=link is not None))
     return Markup("").join(parts)

@@ -65,8 +65,8 @@ def axis_range(values: Sequence[float], anchors: Sequence[float]) -> tuple[float
     """
     if not values and not anchors:
         return 0.0, 1.0
-    shown = [*_within_fences(sorted(values)), *anchors]
-    low, high = min(shown), max(shown)
+    values = [*_within_fences(sorted(values)), *anchors]
+    low, high = min(values), max(values)
     air = 0.06 * (high - low) or 0.1
     return low - air, high + air
 
@@ -203,9 +203,9 @@ def axis_anchors(metric: Metric | None) -> list[float]:
     """Lists values that an axis of scores must show."""
     if metric is None:
         return []
-    found = [value for value in (metric.human_baseline, metric.published) if value is not None]
-    found += [metric.ceiling] if math.isfinite(metric.ceiling) else []
-    return [0.0, *found] if metric.ceiling == 1.0 else found
+    anchors = [value for value in (metric.human_baseline, metric.published) if value is not None]
+    anchors += [metric.ceiling] if math.isfinite(metric.ceiling) else []
+    return [0.0, *anchors] if metric.ceiling == 1.0 else anchors
 
 
 def draw_step_line(on: ChartFrame, points: Sequence[tuple[float, float]], kind: str) -> Markup:

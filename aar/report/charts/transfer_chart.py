@@ -18,15 +18,15 @@ _HEAD, _BAR, _GAP = 22, 13, 10
 _KINDS = (("measured", "s1"), ("confirmed", "s3"), ("transferred", "s2"))
 
 
-def transfer_chart(found: Sequence[Winner], metric: Metric | None) -> Markup:
+def transfer_chart(winners: Sequence[Winner], metric: Metric | None) -> Markup:
     """Draws the bars with 90 % intervals and the human baseline as a line.
 
     Args:
-        found: at least one.
+        winners: at least one.
         metric: for its name and baseline; None if the problem is not installed.
     """
     human = metric.human_baseline if metric else None
-    rows = [(winner, _scores(winner)) for winner in found]
+    rows = [(winner, _scores(winner)) for winner in winners]
     ends = [end for _, scores in rows for _, _, each in scores for end in (each.mean, each.low, each.high)]
     low, high = min([0.0, *ends]), max([0.0, *ends, *([] if human is None else [human])])
     air = 0.05 * (high - low or 1.0)
@@ -122,8 +122,8 @@ def _human(x: LinearScale, value: float, height: int) -> Markup:
 
 
 def _describe(rows: Sequence[tuple[Winner, list[tuple[str, str, Score]]]], metric: Metric | None) -> str:
-    said = "; ".join(
+    values = "; ".join(
         f"s{winner.submission.number} " + ", ".join(f"{kind} {typeset_score(each.mean)}" for kind, _, each in scores)
         for winner, scores in rows
     )
-    return f"{metric.name if metric else 'score'} of the winners: {said}"
+    return f"{metric.name if metric else 'score'} of the winners: {values}"

@@ -1,4 +1,9 @@
-"""The HTTP API under ``/api/v1``: typed, paged, with all that the command line reads."""
+"""The HTTP API under ``/api/v1``: typed, paged, with all that the command line reads.
+
+A handler that only reads, here or of a page, is a plain function: FastAPI runs it in a thread, where it reads through
+``shared.db.reading()``. A handler that writes, streams or waits is a coroutine, and awaits ``shared.db.write`` or
+``shared.db.read``. The reads of the forum, which researchers send all the time, are coroutines too.
+"""
 
 from __future__ import annotations
 

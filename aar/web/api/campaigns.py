@@ -83,9 +83,9 @@ class CampaignDetail(CampaignOut):
 def campaigns(shared: AppStateDep, after: After = 0, limit: Limit = 50) -> Page[CampaignOut]:
     """Lists all campaigns, newest first; the cursor counts those already listed."""
     skip = min(after, _MOST_SKIPPED)
-    found = shared.read(lambda session: list_campaigns(session, limit=limit + 1, skip=skip))
-    more = skip + limit if len(found) > limit else None
-    return Page(items=[CampaignOut.model_validate(view) for view in found[:limit]], next_cursor=more)
+    views = shared.read(lambda session: list_campaigns(session, limit=limit + 1, skip=skip))
+    more = skip + limit if len(views) > limit else None
+    return Page(items=[CampaignOut.model_validate(view) for view in views[:limit]], next_cursor=more)
 
 
 @router.get("/campaigns/{campaign_id}", tags=["campaigns"])
@@ -236,18 +236,18 @@ def load_compared_campaign(session: Session, view: CampaignView, audience: Audie
     return read_compared_campaign(session, view.id, find_metric(view.problem), audience)
 
 
-def _side(view: CampaignView, found: ComparedCampaign) -> SideOut:
+def _side(view: CampaignView, side: ComparedCampaign) -> SideOut:
     return SideOut(
         id=view.id,
         name=view.name,
         problem=view.problem,
         state=view.state,
         controller=view.controller,
-        submissions=found.submissions,
-        minutes=round(found.progress.minutes, 2),
-        usd=found.totals.usd,
-        usd_per_agent_hour=found.totals.usd_per_agent_hour,
-        board=[SubmissionOut.model_validate(row.submission) for row in found.board.rows[:10]],
-        score=ChartOut.of(score_table(found.progress)),
-        diversity=ChartOut.of(diversity_table(found.progress)),
+        submissions=side.submissions,
+        minutes=round(side.progress.minutes, 2),
+        usd=side.totals.usd,
+        usd_per_agent_hour=side.totals.usd_per_agent_hour,
+        board=[SubmissionOut.model_validate(row.submission) for row in side.board.rows[:10]],
+        score=ChartOut.of(score_table(side.progress)),
+        diversity=ChartOut.of(diversity_table(side.progress)),
     )

@@ -74,8 +74,8 @@ def chart(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, n
 def standing_alerts(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId) -> list[AlertOut]:
     """Lists the current alerts: limits, low diversity, sandbox incidents, failed researchers."""
     with shared.db.reading() as session:
-        found = list_alerts(session, find_campaign(session, campaign_id).id, audience)
-    return [AlertOut.model_validate(each) for each in found]
+        alerts = list_alerts(session, find_campaign(session, campaign_id).id, audience)
+    return [AlertOut.model_validate(each) for each in alerts]
 
 
 def csv_response(table: ChartTable, name: str) -> Response:
@@ -95,9 +95,9 @@ class ChartName(StrEnum):
 def chart_table(session: Session, view: CampaignView, name: ChartName, audience: Audience) -> ChartTable:
     """Returns the data of a campaign's chart, as an audience may see it."""
     if name is ChartName.COSTS:
-        found = read_totals(session, view.id)
+        totals = read_totals(session, view.id)
         team = list_researchers(session, view.id)
-        return cost_table({each.name: found.researchers[each.id] for each in team}, found.campaign)
+        return cost_table({each.name: totals.researchers[each.id] for each in team}, totals.campaign)
     metric = find_metric(view.problem)
     submissions = list_visible_submissions(session, view.id, audience)
     if name is ChartName.LINEAGE:

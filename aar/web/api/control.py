@@ -187,8 +187,8 @@ async def control(
             view = await shared.db.read(lambda session: find_campaign(session, campaign_id))
             await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
             return ControlOut(command=sent.command, heard=True, told=f"{view.id} is resumed")
-        asked = await shared.db.write(partial(_ask, campaign_id=campaign_id, sent=sent, by=sent.signed(who)))
-        return ControlOut(command=sent.command, heard=asked.delivered, told=asked.text)
+        receipt = await shared.db.write(partial(_ask, campaign_id=campaign_id, sent=sent, by=sent.signed(who)))
+        return ControlOut(command=sent.command, heard=receipt.delivered, told=receipt.text)
 
     key = ("control", campaign_id, idempotency_key) if idempotency_key else None
     return await shared.once.run(key, work)
@@ -201,8 +201,8 @@ async def limits(shared: AppStateDep, who: OperatorDep, campaign_id: CampaignId,
     def write(session: Session) -> CommandReceipt:
         return change_limits(session, find_campaign(session, campaign_id).id, sent.limits, sent.signed(who))
 
-    asked = await shared.db.write(write)
-    return ControlOut(command="limits", heard=asked.delivered, told=asked.text)
+    receipt = await shared.db.write(write)
+    return ControlOut(command="limits", heard=receipt.delivered, told=receipt.text)
 
 
 @router.post("/{campaign_id}/team", tags=["controls"], status_code=201)
@@ -215,9 +215,9 @@ async def add(
     """
 
     def write(session: Session) -> TeamOut:
-        found = find_campaign(session, campaign_id).id
+        full_id = find_campaign(session, campaign_id).id
         made, heard = add_researchers(
-            session, found, sent.count, sent.signed(who), direction=sent.direction, model=sent.model
+            session, full_id, sent.count, sent.signed(who), direction=sent.direction, model=sent.model
         )
         return TeamOut(heard=heard, researchers=[ResearcherOut.of(view, Audience.OPERATOR) for view in made])
 
@@ -278,7 +278,7 @@ async def confirm(
     """
     by = human_name(sent.by)
     return await _decide(
-        shared, campaign_id, lambda session, found: confirm_submission(session, found, number, sent.reason, by)
+        shared, campaign_id, lambda session, full_id: confirm_submission(session, full_id, number, sent.reason, by)
     )
 
 
@@ -291,7 +291,7 @@ async def disqualify(
     return await _decide(
         shared,
         campaign_id,
-        lambda session, found: disqualify_submission(session, found, number, sent.rule, sent.reason, by),
+        lambda session, full_id: disqualify_submission(session, full_id, number, sent.rule, sent.reason, by),
     )
 
 
@@ -302,7 +302,7 @@ async def reinstate(
     """Puts a submission back on the board."""
     by = human_name(sent.by)
     return await _decide(
-        shared, campaign_id, lambda session, found: reinstate_submission(session, found, number, sent.reason, by)
+        shared, campaign_id, lambda session, full_id: reinstate_submission(session, full_id, number, sent.reason, by)
     )
 
 

@@ -74,11 +74,11 @@ def events(
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         by = find_researcher(session, view.id, researcher).id if researcher else None
-        found = read_events(session, view.id, after=after, limit=limit + 1, researcher_id=by, kinds=kind)
-    shown = found[:limit]
-    seen = [each for logged in shown if (each := event_seen_by(logged, audience)) is not None]
-    more = len(found) > limit
-    return Page(items=[EventOut.of(each) for each in seen], next_cursor=shown[-1].id if more else None)
+        logged = read_events(session, view.id, after=after, limit=limit + 1, researcher_id=by, kinds=kind)
+    page = logged[:limit]
+    seen = [each for row in page if (each := event_seen_by(row, audience)) is not None]
+    more = len(logged) > limit
+    return Page(items=[EventOut.of(each) for each in seen], next_cursor=page[-1].id if more else None)
 
 
 @router.get(
@@ -126,16 +126,16 @@ async def _while_allowed(
         async for each in sent:
             # A logout ends a stream at once; revoked tokens and new invitations within a second.
             if first.login is not None or time.monotonic() - checked_at > _POLL_SECONDS:
-                found, checked_at = await authenticate(shared, request), time.monotonic()
-                if found.audience is not first.audience or not await may_read(shared, found):
+                client, checked_at = await authenticate(shared, request), time.monotonic()
+                if client.audience is not first.audience or not await may_read(shared, client):
                     return
             yield each
 
 
 @asynccontextmanager
-async def _counted(shared: AppState, found: Authenticated) -> AsyncIterator[None]:
+async def _counted(shared: AppState, client: Authenticated) -> AsyncIterator[None]:
     """Counts a stream of an unknown client among the open ones."""
-    if found.audience is not Audience.NOBODY:
+    if client.audience is not Audience.NOBODY:
         yield
         return
     mark = object()
@@ -162,6 +162,6 @@ async def _stream_events(
 
 
 def _server_sent(seen: LoggedEvent, brief: bool) -> ServerSentEvent:
-    shown = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
+    out = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
     # In ASCII: clients that split lines at every Unicode line separator would cut a text in two.
-    return ServerSentEvent(json.dumps(shown, separators=(",", ":")), event=seen.event.kind, id=str(seen.id))
+    return ServerSentEvent(json.dumps(out, separators=(",", ":")), event=seen.event.kind, id=str(seen.id))

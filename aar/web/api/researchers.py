@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
@@ -97,8 +96,8 @@ def researcher(
 ) -> ResearcherOut:
     """Returns one researcher."""
     with shared.db.reading() as session:
-        found = find_researcher(session, find_campaign(session, campaign_id).id, name)
-    return ResearcherOut.of(found, audience)
+        view = find_researcher(session, find_campaign(session, campaign_id).id, name)
+    return ResearcherOut.of(view, audience)
 
 
 @router.get("/{name}/transcript")
@@ -116,8 +115,8 @@ def transcript(
     """
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
-        found = read_transcript(session, view.id, before=before or None, limit=limit)
-    return Page(items=[TranscriptOut.model_validate(item) for item in found.items], next_cursor=found.earlier)
+        transcript = read_transcript(session, view.id, before=before or None, limit=limit)
+    return Page(items=[TranscriptOut.model_validate(item) for item in transcript.items], next_cursor=transcript.earlier)
 
 
 FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]
@@ -136,7 +135,7 @@ class JobOut(ViewOut):
     started_at: datetime
 
 
-class EntryOut(BaseModel):
+class EntryOut(ViewOut):
     """An entry of a folder: a folder, a file, or other (a link, say).
 
     Other entries are not opened.
@@ -185,7 +184,7 @@ def files(
     """Returns the folder or file at a workspace path; links are not followed."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
-        return WorkspacePathOut(**read_scrubbed_path(session, shared, view, path))
+        return read_scrubbed_path(session, shared, view, path)
 
 
 @router.get(
@@ -199,10 +198,10 @@ def image(
     """Returns an image of the workspace, up to 4 MiB."""
     with shared.db.reading() as session:
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
-    found = read_workspace_path(workspace_path(shared, view), path)
-    if not isinstance(found, WorkspaceFile) or found.image is None:
+    file = read_workspace_path(workspace_path(shared, view), path)
+    if not isinstance(file, WorkspaceFile) or file.image is None:
         raise NotFound(f"no image at {path[:200]!r}", "PNG, JPEG, GIF and WebP are shown")
-    return Response(found.content, media_type=found.image)
+    return Response(file.content, media_type=file.image)
 
 
 @router.get("/{name}/notebook")
@@ -221,30 +220,18 @@ def workspace_path(shared: AppState, view: ResearcherView) -> Path:
 def read_notebook(session: Session, shared: AppState, view: ResearcherView) -> str:
     """Reads a researcher's notebook; empty if there is none."""
     try:
-        return str(read_scrubbed_path(session, shared, view, NOTEBOOK)["text"] or "")
+        return read_scrubbed_path(session, shared, view, NOTEBOOK).text or ""
     except NotFound:
         return ""
 
 
-def read_scrubbed_path(session: Session, shared: AppState, view: ResearcherView, path: str) -> dict[str, Any]:
+def read_scrubbed_path(session: Session, shared: AppState, view: ResearcherView, path: str) -> WorkspacePathOut:
     """Reads a workspace path without secrets and control characters. Raises NotFound."""
-    found = read_workspace_path(workspace_path(shared, view), path)
-    if isinstance(found, WorkspaceFolder):
-        entries = [asdict(each) for each in found.entries]
-        return {
-            "path": found.path,
-            "entries": entries,
-            "more": found.more,
-            "size_bytes": 0,
-            "text": None,
-            "image": None,
-        }
-    text = None if found.text is None else clean_text(researcher_scrubber(session, view.id).text(found.text))
-    return {
-        "path": found.path,
-        "entries": None,
-        "more": found.cut,
-        "size_bytes": found.size_bytes,
-        "text": text,
-        "image": found.image,
-    }
+    place = read_workspace_path(workspace_path(shared, view), path)
+    if isinstance(place, WorkspaceFolder):
+        entries = [EntryOut.model_validate(each) for each in place.entries]
+        return WorkspacePathOut(path=place.path, entries=entries, more=place.more, size_bytes=0, text=None, image=None)
+    text = None if place.text is None else clean_text(researcher_scrubber(session, view.id).text(place.text))
+    return WorkspacePathOut(
+        path=place.path, entries=None, more=place.cut, size_bytes=place.size_bytes, text=text, image=place.image
+    )

@@ -54,8 +54,8 @@ def diff(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: Per
     with shared.db.reading() as session:
         view = get_submission(session, find_campaign(session, campaign_id).id, number)
         parent = find_parent(view, list_visible_submissions(session, view.campaign_id))
-    found = submission_diff(shared, view, parent)
-    return DiffOut(parent=parent.number if parent and found is not None else None, files=found or [])
+    files = submission_diff(shared, view, parent)
+    return DiffOut(parent=parent.number if parent and files is not None else None, files=files or [])
 
 
 @router.get("/submissions/{number}/seeds.csv", response_class=Response, responses=AS_CSV)
@@ -63,8 +63,8 @@ def seeds_csv(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who
     """Returns the score on each split as CSV."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
-        found = scores_per_seed(session, view.problem, get_submission(session, view.id, number))
-    return Response(to_csv(seed_table(found)), media_type=CSV)
+        scores = scores_per_seed(session, view.problem, get_submission(session, view.id, number))
+    return Response(to_csv(seed_table(scores)), media_type=CSV)
 
 
 @router.get("/submissions/{number}/seeds")
@@ -199,8 +199,8 @@ def submissions(
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         by = find_researcher(session, view.id, researcher).id if researcher else None
-        found = list_submissions(session, view.id, researcher_id=by, after=after, limit=limit + 1)
-    seen = [submission_seen_by(each, audience) for each in found]
+        views = list_submissions(session, view.id, researcher_id=by, after=after, limit=limit + 1)
+    seen = [submission_seen_by(each, audience) for each in views]
     return make_page(seen, limit, SubmissionOut.model_validate, lambda each: each.number)
 
 
@@ -233,8 +233,8 @@ def record(
     Seeds, split seeds and digests of outputs appear for the operator only.
     """
     with shared.db.reading() as session:
-        found = read_submission_record(session, find_campaign(session, campaign_id).id, number)
-    return SubmissionRecordOut.model_validate(record_seen_by(found, audience))
+        record = read_submission_record(session, find_campaign(session, campaign_id).id, number)
+    return SubmissionRecordOut.model_validate(record_seen_by(record, audience))
 
 
 @router.get("/leaderboard")
@@ -254,6 +254,6 @@ def board(
 def queue(shared: AppStateDep, campaign_id: CampaignId) -> QueueOut:
     """Lists submissions that wait to be scored, with the expected wait."""
     with shared.db.reading() as session:
-        found = read_queue_state(session, find_campaign(session, campaign_id).id)
-    waiting = [WaitingOut(number=each, expected_wait_seconds=found.expected_wait(each)) for each in found.waiting]
-    return QueueOut(scoring=list(found.scoring), waiting=waiting)
+        state = read_queue_state(session, find_campaign(session, campaign_id).id)
+    waiting = [WaitingOut(number=each, expected_wait_seconds=state.expected_wait(each)) for each in state.waiting]
+    return QueueOut(scoring=list(state.scoring), waiting=waiting)

@@ -109,9 +109,9 @@ def _shown(fields: Mapping[str, Any]) -> dict[str, str]:
     defaults = dotted_fields(CampaignSpec().model_dump(mode="json"))
     # A spec that sets limits replaces the quick campaign's as a whole.
     unset = {name for name in defaults if name.startswith("limits.")} if fields else set()
-    found = {name: None if name in unset else value for name, value in defaults.items()} | dict(fields)
+    merged = {name: None if name in unset else value for name, value in defaults.items()} | dict(fields)
     return {
-        name: "" if found.get(name) is None else str(found[name]) for name in (field.name for field in LAUNCH_FIELDS)
+        name: "" if merged.get(name) is None else str(merged[name]) for name in (field.name for field in LAUNCH_FIELDS)
     }
 
 
@@ -137,8 +137,8 @@ async def steer_campaign(shared: AppStateDep, form: SignedFormDep, campaign_id: 
         view = await shared.db.read(lambda session: find_campaign(session, campaign_id))
         await anyio.to_thread.run_sync(start_controller, view.id, shared.settings, shared.db)
         return form.redirect(campaign_link(view.id), f"{view.id} is resumed")
-    found, asked = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=""))
-    return form.redirect(campaign_link(found), asked.text)
+    full_id, receipt = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=""))
+    return form.redirect(campaign_link(full_id), receipt.text)
 
 
 @router.post("/campaigns/{campaign_id}/limits")
@@ -151,8 +151,8 @@ async def change(shared: AppStateDep, form: SignedFormDep, campaign_id: Campaign
         view = find_campaign(session, campaign_id)
         return view.id, change_limits(session, view.id, changes, form.by)
 
-    found, asked = await shared.db.write(write)
-    return form.redirect(campaign_link(found), asked.text)
+    full_id, receipt = await shared.db.write(write)
+    return form.redirect(campaign_link(full_id), receipt.text)
 
 
 @router.post("/campaigns/{campaign_id}/team")
@@ -169,8 +169,8 @@ async def add(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId)
         when = "begin now" if heard else "begin at the next start"
         return view.id, f"{', '.join(each.name for each in made)} {when}"
 
-    found, told = await shared.db.write(write)
-    return form.redirect(campaign_link(found), told)
+    full_id, note = await shared.db.write(write)
+    return form.redirect(campaign_link(full_id), note)
 
 
 @router.post("/campaigns/{campaign_id}/researchers/{name}/steer")
@@ -178,8 +178,8 @@ async def steer_researcher(
     shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, name: ResearcherName
 ) -> Response:
     """Messages, redirects, pauses, resumes or stops one researcher."""
-    found, asked = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=name))
-    return form.redirect(researcher_link(found, name), asked.text)
+    full_id, receipt = await shared.db.write(partial(_ask, form=form, campaign_id=campaign_id, researcher=name))
+    return form.redirect(researcher_link(full_id, name), receipt.text)
 
 
 @router.post("/campaigns/{campaign_id}/submissions/{number}/decide")
@@ -188,20 +188,22 @@ async def decide(shared: AppStateDep, form: SignedFormDep, campaign_id: Campaign
     action, reason = form.text("action"), form.text("reason")
 
     def write(session: Session) -> tuple[str, str]:
-        found = find_campaign(session, campaign_id).id
+        full_id = find_campaign(session, campaign_id).id
         if action == "confirmation":
-            heard = confirm_submission(session, found, number, reason, form.by).heard
-            return found, "A confirmation is requested" + ("" if heard else "; it waits until the campaign is resumed")
+            heard = confirm_submission(session, full_id, number, reason, form.by).heard
+            return full_id, "A confirmation is requested" + (
+                "" if heard else "; it waits until the campaign is resumed"
+            )
         if action == "disqualification":
-            disqualify_submission(session, found, number, form.text("rule"), reason, form.by)
-            return found, f"s{number} is off the board"
+            disqualify_submission(session, full_id, number, form.text("rule"), reason, form.by)
+            return full_id, f"s{number} is off the board"
         if action == "reinstatement":
-            reinstate_submission(session, found, number, reason, form.by)
-            return found, f"s{number} is back on the board"
+            reinstate_submission(session, full_id, number, reason, form.by)
+            return full_id, f"s{number} is back on the board"
         raise UsageError(f"unknown action {action[:32]!r}", "Use one of the form's buttons")
 
-    found, told = await shared.db.write(write)
-    return form.redirect(submission_link(found, number), told)
+    full_id, note = await shared.db.write(write)
+    return form.redirect(submission_link(full_id, number), note)
 
 
 def _ask(session: Session, *, form: SignedForm, campaign_id: str, researcher: str) -> tuple[str, CommandReceipt]:

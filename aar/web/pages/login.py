@@ -41,8 +41,8 @@ async def log_in(shared: AppStateDep, request: Request) -> Response:
         wrong = "A name has 1 to 40 letters, digits, spaces, dots or dashes."
         return render_page("login.html", {"next": where, "wrong": wrong, "name": ""}, status=400)
     if role is None:
-        said = {"next": where, "wrong": "Unknown token.", "name": name}
-        return render_page("login.html", said, status=401)
+        context = {"next": where, "wrong": "Unknown token.", "name": name}
+        return render_page("login.html", context, status=401)
     return _logged_in(shared, request, role, name, where)
 
 
@@ -51,12 +51,12 @@ async def log_in_once(
     shared: AppStateDep, request: Request, code: Annotated[str, Query(max_length=100)] = ""
 ) -> Response:
     """Logs in with a one-time address printed by the server."""
-    found = shared.login_links.redeem(code)
-    if found is None:
+    login = shared.login_links.redeem(code)
+    if login is None:
         shared.buckets.take("login", client_address(request), shared.rates.login)
         wrong = "This address has expired or was used already. Log in with the token."
         return render_page("login.html", {"next": "/", "wrong": wrong, "name": ""}, status=401)
-    return _logged_in(shared, request, *found, "/")
+    return _logged_in(shared, request, *login, "/")
 
 
 def _logged_in(shared: AppState, request: Request, role: Role, name: str, where: str) -> Response:

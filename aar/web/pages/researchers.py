@@ -42,7 +42,7 @@ def researcher_page(
         context: dict[str, Any] = {
             "campaign": view,
             "researcher": replace(researcher, doing=activity_seen_by(researcher.doing, audience)),
-            "desk": None,
+            "workspace": None,
             "transcript": None,
             "totals": read_totals(session, view.id).researchers[researcher.id],
             "submissions": [submission_seen_by(each, audience) for each in submissions],
@@ -53,7 +53,7 @@ def researcher_page(
         }
         if may_see(audience, RestrictedData.WORKSPACES):
             has_files = workspace_path(shared, researcher).is_dir()
-            context["desk"] = {"notebook": read_notebook(session, shared, researcher), "has_files": has_files}
+            context["workspace"] = {"notebook": read_notebook(session, shared, researcher), "has_files": has_files}
             context["jobs"] = list_researcher_jobs(session, researcher.id)
         if may_see(audience, RestrictedData.TRANSCRIPTS):
             context["transcript"] = read_transcript(session, researcher.id, before=before or None, limit=60)
@@ -69,10 +69,10 @@ def files_page(
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
         researcher = find_researcher(session, view.id, name)
-        found = read_scrubbed_path(session, shared, researcher, path)
-    steps = [step for step in found["path"].split("/") if step]
+        place = read_scrubbed_path(session, shared, researcher, path)
+    steps = [step for step in place.path.split("/") if step]
     above = [("/".join(steps[: end + 1]), step) for end, step in enumerate(steps)]
     return render_page(
         "files.html",
-        {"campaign": view, "researcher": researcher, "seen": found, "above": above, "cursor": cursor},
+        {"campaign": view, "researcher": researcher, "place": place, "above": above, "cursor": cursor},
     )

@@ -51,10 +51,10 @@ class SignedForm:
         """
         return self.fields.get(name, "").replace("\r\n", "\n")
 
-    def redirect(self, where: str, said: str = "") -> RedirectResponse:
+    def redirect(self, where: str, note: str = "") -> RedirectResponse:
         """Redirects to a page that shows the result of the form once."""
-        if said:
-            self.shared.sessions.note(self.login, said)
+        if note:
+            self.shared.sessions.note(self.login, note)
         return RedirectResponse(where, 303)
 
 

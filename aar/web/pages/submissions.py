@@ -30,11 +30,11 @@ def submission_page(shared: AppStateDep, audience: AudienceDep, campaign_id: Cam
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
-        found = get_submission(session, view.id, number)
-        submission = submission_seen_by(found, audience)
+        unredacted = get_submission(session, view.id, number)
+        submission = submission_seen_by(unredacted, audience)
         every = list_visible_submissions(session, view.id, audience)
-        close = read_submission_details(session, view.id, number).seen_by(audience, told=found.told)
-        alike = similar_submissions(session, found.id) if whole else []
+        close = read_submission_details(session, view.id, number).seen_by(audience, told=unredacted.told)
+        alike = similar_submissions(session, unredacted.id) if whole else []
         phases = [each.phase for each in close.phases] if whole else []
         seeds = read_seed_scores(session, view.problem, submission.id, phases)
     parent = find_parent(submission, every)

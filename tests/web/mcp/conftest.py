@@ -28,8 +28,9 @@ from aar.store import open_database
 from aar.store.database import Database
 from aar.store.models import Campaign
 from aar.web.app import create_app
+from aar.web.listen_address import bind_listener
 from aar.web.rate_limit import RateLimits
-from aar.web.server import bind_listener, serve_app
+from aar.web.server import serve_app
 
 TOY, OTHER = "toyaaa", "toybbb"
 METHOD = {
