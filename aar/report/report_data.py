@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import CampaignTotals, read_totals
-from aar.campaign.controller_lock import load_campaign
+from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.forum.posts import list_posts
 from aar.forum.views import PostView
 from aar.problems.protocol import Metric
@@ -39,43 +38,9 @@ from aar.scoring.submissions import SubmissionView
 from aar.snapshots.store import SnapshotStore
 from aar.store.column_types import now
 from aar.store.event_log import LoggedEvent, read_events
-from aar.store.models import Campaign, Researcher
 
 _TOP_POSTS = 10
 _BATCH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class ReportCampaign:
-    """The campaign's own data in a report."""
-
-    id: str
-    name: str
-    problem: str
-    state: str
-    cause: str
-    sandbox: str
-    limits: dict[str, Any]
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReportResearcher:
-    """A researcher with its direction and its best submission."""
-
-    id: str
-    index: int
-    name: str
-    direction_key: str
-    direction: str
-    model: str
-    state: str
-    cause: str
-    active_seconds: float
-    submissions: int
-    best: SubmissionView | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +56,9 @@ class ReportData:
         top_posts: by votes, then by number of comments.
     """
 
-    campaign: ReportCampaign
+    campaign: CampaignView
     metric: Metric | None
-    researchers: list[ReportResearcher]
+    researchers: list[ResearcherView]
     offline: int
     submissions: list[SubmissionView]
     board: Board
@@ -112,6 +77,19 @@ class ReportData:
     def best(self) -> SubmissionView | None:
         """Returns the leading submission."""
         return self.board.rows[0].submission if self.board.rows else None
+
+    def best_of(self, researcher_id: str) -> SubmissionView | None:
+        """Returns a researcher's best submission on the board."""
+        return best_row_of(researcher_id, self.board.rows)
+
+    def submission_count(self, researcher_id: str) -> int:
+        """Returns the number of a researcher's submissions."""
+        return sum(each.researcher_id == researcher_id for each in self.submissions)
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Returns the limits of the spec."""
+        return self.campaign.spec.get("limits") or {}
 
     @property
     def winners(self) -> list[Winner]:
@@ -152,19 +130,17 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
     Raises:
         NotFound: no such campaign.
     """
-    campaign = load_campaign(session, campaign_id)
+    campaign = get_campaign(session, campaign_id)
     metric = find_metric(campaign.problem)
     higher_is_better = metric is None or metric.higher_is_better
     submissions = list_visible_submissions(session, campaign_id)
     board = read_board(session, campaign_id, higher_is_better=higher_is_better)
-    team = session.scalars(
-        select(Researcher).where(Researcher.campaign_id == campaign_id).order_by(Researcher.index)
-    ).all()
+    team = list_researchers(session, campaign_id)
     posts = _all_posts(session, campaign_id)
     return ReportData(
-        campaign=_campaign(campaign),
+        campaign=campaign,
         metric=metric,
-        researchers=[_researcher(each, submissions, board.rows) for each in team],
+        researchers=team,
         offline=sum(is_offline(each.model) for each in team),
         submissions=submissions,
         board=board,
@@ -184,37 +160,6 @@ def build_report(session: Session, snapshots: SnapshotStore | None, campaign_id:
 def best_row_of(researcher_id: str, board: Sequence[BoardRow]) -> SubmissionView | None:
     """Returns a researcher's best submission on the board."""
     return next((row.submission for row in board if row.submission.researcher_id == researcher_id), None)
-
-
-def _campaign(campaign: Campaign) -> ReportCampaign:
-    return ReportCampaign(
-        id=campaign.id,
-        name=campaign.name,
-        problem=campaign.problem,
-        state=campaign.state,
-        cause=campaign.cause,
-        sandbox=campaign.sandbox,
-        limits=dict(campaign.spec.get("limits") or {}),
-        created_at=campaign.created_at,
-        started_at=campaign.started_at,
-        finished_at=campaign.finished_at,
-    )
-
-
-def _researcher(each: Researcher, submissions: Sequence[SubmissionView], board: Sequence[BoardRow]) -> ReportResearcher:
-    return ReportResearcher(
-        id=each.id,
-        index=each.index,
-        name=each.name,
-        direction_key=each.direction_key,
-        direction=each.direction,
-        model=each.model,
-        state=each.state,
-        cause=each.cause,
-        active_seconds=each.active_seconds,
-        submissions=sum(submission.researcher_id == each.id for submission in submissions),
-        best=best_row_of(each.id, board),
-    )
 
 
 def _all_posts(session: Session, campaign_id: str) -> list[PostView]:

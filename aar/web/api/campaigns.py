@@ -248,6 +248,6 @@ def _side(view: CampaignView, side: ComparedCampaign) -> SideOut:
         usd=side.totals.usd,
         usd_per_agent_hour=side.totals.usd_per_agent_hour,
         board=[SubmissionOut.model_validate(row.submission) for row in side.board.rows[:10]],
-        score=ChartOut.of(score_table(side.progress)),
-        diversity=ChartOut.of(diversity_table(side.progress)),
+        score=ChartOut.model_validate(score_table(side.progress)),
+        diversity=ChartOut.model_validate(diversity_table(side.progress)),
     )

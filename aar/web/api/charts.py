@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import read_totals
@@ -29,16 +28,11 @@ AS_CSV: dict[int | str, dict[str, Any]] = {
 }
 
 
-class ChartOut(BaseModel):
+class ChartOut(ViewOut):
     """The data of a chart; dollars are exact decimals, written as strings."""
 
     columns: list[str]
     rows: list[list[str | int | float | Decimal | None]]
-
-    @classmethod
-    def of(cls, table: ChartTable) -> ChartOut:
-        """Converts a table."""
-        return cls(columns=list(table.columns), rows=[list(row) for row in table.rows])
 
 
 class AlertOut(ViewOut):
@@ -67,7 +61,7 @@ def chart_csv(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignI
 def chart(shared: AppStateDep, audience: AudienceDep, campaign_id: CampaignId, name: ChartName) -> ChartOut:
     """Returns a chart's data."""
     with shared.db.reading() as session:
-        return ChartOut.of(chart_table(session, find_campaign(session, campaign_id), name, audience))
+        return ChartOut.model_validate(chart_table(session, find_campaign(session, campaign_id), name, audience))
 
 
 @router.get("/alerts")
