@@ -11,8 +11,9 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 
 from aar.errors import TooMany
 from aar.scoring.visibility import Audience, event_seen_by
@@ -83,7 +84,7 @@ def events(
 
 @router.get(
     "/stream",
-    response_class=EventSourceResponse,
+    response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {}}, "description": "Events as they happen"}},
 )
 async def stream(
@@ -94,7 +95,7 @@ async def stream(
     brief: Annotated[bool, Query(description="Leave payloads out")] = False,
     once: Annotated[bool, Query(description="End after the events that are already stored")] = False,
     last_event_id: LastEventId = None,
-) -> EventSourceResponse:
+) -> StreamingResponse:
     """Streams all events after a cursor, then new ones, until the server stops."""
     view = await shared.db.read(partial(find_campaign, name=campaign_id))
     audience = get_authenticated(request.scope).audience
@@ -107,29 +108,28 @@ def start_cursor(after: int, last_event_id: str | None) -> int:
     return min(int(last_event_id) if last_event_id and last_event_id.isdecimal() else after, MAX_LIMIT)
 
 
-def sse_response(
-    shared: AppState, request: Request, sent: AsyncGenerator[ServerSentEvent, None]
-) -> EventSourceResponse:
+def sse_response(shared: AppState, request: Request, sent: AsyncGenerator[ServerSentEvent, None]) -> StreamingResponse:
     """Sends server-sent events, unbuffered, while the client may read."""
     if get_authenticated(request.scope).audience is Audience.NOBODY and len(shared.open_streams) >= _MOST_UNKNOWN:
         raise TooMany(f"too many open streams: expected at most {_MOST_UNKNOWN} without a login", _STREAM_SECONDS)
-    # No pings: the generators send heartbeats, with which an idle stream checks again whether its client may read.
-    return EventSourceResponse(_while_allowed(shared, request, sent), ping=0)
+    # Not sse-starlette's own response: after a signal stopped one server of this process, it ends all later streams.
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_while_allowed(shared, request, sent), media_type="text/event-stream", headers=headers)
 
 
 async def _while_allowed(
     shared: AppState, request: Request, sent: AsyncGenerator[ServerSentEvent, None]
-) -> AsyncIterator[ServerSentEvent]:
+) -> AsyncIterator[bytes]:
     first, checked_at = get_authenticated(request.scope), time.monotonic()
-    yield ServerSentEvent(retry=2000)
     async with aclosing(sent), _counted(shared, first):
+        yield ServerSentEvent(retry=2000).encode()
         async for each in sent:
             # A logout ends a stream at once; revoked tokens and new invitations within a second.
             if first.login is not None or time.monotonic() - checked_at > _POLL_SECONDS:
                 client, checked_at = await authenticate(shared, request), time.monotonic()
                 if client.audience is not first.audience or not await may_read(shared, client):
                     return
-            yield each
+            yield each.encode()
 
 
 @asynccontextmanager

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Final
 
 from fastapi import APIRouter, Request
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
+from sse_starlette import ServerSentEvent
 
 from aar.readmodels.campaign_overview import list_recent_events
 from aar.scoring.visibility import Audience, event_seen_by
@@ -31,7 +32,7 @@ async def live(
     campaign_id: CampaignId,
     after: After = 0,
     last_event_id: event_stream.LastEventId = None,
-) -> EventSourceResponse:
+) -> StreamingResponse:
     """Streams events for htmx: ``loud`` refreshes the page, ``quiet`` does not.
 
     The data of an event is a row of the log.
