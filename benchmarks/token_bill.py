@@ -95,7 +95,6 @@ def context_of(
         snapshots=SnapshotStore(folder / "snapshots"),
         scorer=None,  # type: ignore[arg-type]
         stopping=asyncio.Event(),
-        limits=ledger.limits,
         capabilities=capabilities_by_name(model),
         options=options,
         **more,

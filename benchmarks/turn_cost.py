@@ -134,7 +134,6 @@ async def contexts_of(port: int, team: int, folder: Path) -> tuple[Any, Any, lis
             snapshots=SnapshotStore(folder / "snapshots"),
             scorer=None,  # type: ignore[arg-type]
             stopping=asyncio.Event(),
-            limits=ledger.limits,
             context_tokens=10**9,
         )
         for index in range(team)

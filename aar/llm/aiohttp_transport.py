@@ -1,9 +1,13 @@
-"""An HTTP transport over aiohttp for the SDK's ``httpx2`` client.
+"""An ``httpx2`` client over aiohttp for the SDK.
 
 The SDK's own transport builds an object for each chunk of a streamed reply and checks each connection of its pool at
 each request. With hundreds of researchers this cost more than anything else. aiohttp parses in C and stores idle
 connections by address. The ledger relies on one rule: an error before any of a request's body was sent is a
 ``ConnectError`` or ``ConnectTimeout``, and then nothing is charged; after that the request may have been carried out.
+
+The SDK's ``DefaultAioHttpClient`` (anthropic 2.14) breaks that rule and others, so it is not used; 13 of this module's
+24 tests failed with it. A connection that a server closes without an answer, after it read the request, is a
+``ConnectError`` there. A request that nobody reads never ends. A long body is sent in one piece, which blocks the loop.
 """
 
 from __future__ import annotations
@@ -11,9 +15,9 @@ from __future__ import annotations
 import asyncio
 import io
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import aiohttp
 import anyio.to_thread
@@ -21,31 +25,67 @@ import httpx2
 from yarl import URL
 
 from aar.errors import UsageError
-from aar.llm.no_proxy import bypasses_proxy
 from aar.llm.request import SEND_STATUS, SendStatus
 
-_KEPT_SECONDS = 4.0
+_IDLE_SECONDS = 4.0
 """Below the five seconds after which common servers close a connection: a request that crosses a close is charged as
 billed."""
 _MOST_ERROR_BYTES = 256 * 1024
 _ERROR_SECONDS = 15.0
-_OF_A_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
-_CHANGED_BY_NOBODY = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_BODY_HEADERS = (b"content-encoding", b"content-length", b"transfer-encoding")
+_UNCHANGED_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+class AiohttpClient(httpx2.AsyncClient):
+    """Sends requests over aiohttp, and through the environment's proxies as every ``httpx2`` client does.
+
+    Args:
+        tls: for https; None makes one with the machine's certificates at its first use.
+        options: of ``httpx2.AsyncClient``.
+    """
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, **options: Any) -> None:
+        self._tls = tls
+        super().__init__(**options)
+
+    def check_proxy(self, url: str) -> None:
+        """Check that a request to an address can be sent.
+
+        Raises:
+            UsageError: its proxy's kind is not supported; a direct connection without consent would be no better than a
+                failure.
+        """
+        address = httpx2.URL(url)
+        transport = self._transport_for_url(address)
+        kind = transport.proxy.url.scheme if isinstance(transport, AiohttpTransport) and transport.proxy else "http"
+        if kind not in ("http", "https"):
+            raise UsageError(
+                f"unsupported proxy for {address.netloc.decode()}: got {kind}, expected http or https",
+                f"Set {address.scheme.upper()}_PROXY to one, or name {address.netloc.decode()} in NO_PROXY",
+            )
+
+    def _init_transport(self, *_: Any, **__: Any) -> httpx2.AsyncBaseTransport:
+        return AiohttpTransport(tls=self._tls)
+
+    def _init_proxy_transport(self, proxy: httpx2.Proxy, *_: Any, **__: Any) -> httpx2.AsyncBaseTransport:
+        return AiohttpTransport(proxy, tls=self._tls)
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Sends the requests of an ``httpx2`` client over aiohttp.
+    """Sends the requests of an ``AiohttpClient``.
 
     Args:
-        trust_env: whether proxies of the environment are used.
+        proxy: passes them on.
         tls: for https; None makes one with the machine's certificates at its first use.
     """
 
-    def __init__(self, *, trust_env: bool = False, tls: ssl.SSLContext | None = None) -> None:
-        self._trust_env = trust_env
+    def __init__(self, proxy: httpx2.Proxy | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+        self.proxy = proxy
+        self._proxy_url = None if proxy is None else URL(str(proxy.url))
+        if proxy is not None and proxy.auth is not None and self._proxy_url is not None:
+            self._proxy_url = self._proxy_url.with_user(proxy.auth[0]).with_password(proxy.auth[1])
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[tuple[str, bytes], str | None] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; the body of its reply is read on demand.
@@ -60,16 +100,16 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         timeout = aiohttp.ClientTimeout(total=None, connect=bounds.get("connect"), sock_read=bounds.get("read"))
         body = _Outgoing(await request.aread(), SEND_STATUS.get())
         try:
-            with _told_as_httpx():
+            with _httpx_errors():
                 async with asyncio.timeout(_until_an_answer(bounds)):
                     reply = await session.request(
                         request.method,
                         URL(str(request.url), encoded=True),
                         headers=[(name.decode("ascii"), text.decode("latin-1")) for name, text in request.headers.raw],
-                        skip_auto_headers=_CHANGED_BY_NOBODY,
+                        skip_auto_headers=_UNCHANGED_HEADERS,
                         data=body,
                         allow_redirects=False,
-                        proxy=self._proxy_for(request.url),
+                        proxy=self._proxy_url,
                         timeout=timeout,
                     )
         except httpx2.TransportError as error:
@@ -89,25 +129,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def _opened(self) -> aiohttp.ClientSession:
         tls = self._tls if self._tls is not None else await anyio.to_thread.run_sync(_read_certificates)
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=_KEPT_SECONDS)
+            connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=_IDLE_SECONDS)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-    def _proxy_for(self, url: httpx2.URL) -> str | None:
-        """Return the environment's proxy for an address.
-
-        aiohttp would read it at each request together with ~/.netrc, whose passwords a model call must not use.
-        """
-        if not self._trust_env:
-            return None
-        key = (url.scheme, url.netloc)
-        if key not in self._proxies:
-            self._proxies[key] = proxy_from_environment(url.scheme, url.netloc.decode("ascii"))
-        return self._proxies[key]
 
 
 async def _whole_error(reply: aiohttp.ClientResponse) -> httpx2.Response:
@@ -123,7 +151,7 @@ async def _whole_error(reply: aiohttp.ClientResponse) -> httpx2.Response:
                 if len(read) > _MOST_ERROR_BYTES:
                     break
     reply.close()
-    headers = [(name, text) for name, text in reply.raw_headers if name.lower() not in _OF_A_BODY]
+    headers = [(name, text) for name, text in reply.raw_headers if name.lower() not in _BODY_HEADERS]
     packed = [(name, text) for name, text in reply.raw_headers if name.lower() == b"content-encoding"]
     try:
         return httpx2.Response(reply.status, headers=[*headers, *packed], content=bytes(read[:_MOST_ERROR_BYTES]))
@@ -153,7 +181,7 @@ class _Body(httpx2.AsyncByteStream):
         self._reply = reply
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _told_as_httpx():
+        with _httpx_errors():
             async for data in self._reply.content.iter_any():
                 yield data
 
@@ -171,34 +199,12 @@ def _until_an_answer(bounds: dict[str, float | None]) -> float | None:
     return None if connect is None or write is None or read is None else connect + write + read
 
 
-def proxy_from_environment(scheme: str, netloc: str) -> str | None:
-    """Return the environment's proxy for an address, if any.
-
-    Raises:
-        UsageError: its kind is not supported; a direct connection without consent would be no better than a failure.
-    """
-    named = urllib.request.getproxies()
-    if bypasses_proxy(named.get("no", ""), scheme, netloc):
-        return None
-    proxy = named.get(scheme) or named.get("all")
-    if not proxy:
-        return None
-    proxy = proxy if "://" in proxy else f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
-        kind = proxy.partition("://")[0]
-        raise UsageError(
-            f"unsupported proxy for {netloc}: got {kind}, expected http or https",
-            f"Set {scheme.upper()}_PROXY to one, or name {netloc} in NO_PROXY",
-        )
-    return proxy
-
-
 def _read_certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
 @contextmanager
-def _told_as_httpx() -> Iterator[None]:
+def _httpx_errors() -> Iterator[None]:
     try:
         yield
     except aiohttp.ConnectionTimeoutError as error:

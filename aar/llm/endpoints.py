@@ -76,24 +76,23 @@ def open_client(service: ModelEndpoint, timeout: float) -> AsyncAnthropic:
     """
     import anthropic
 
-    from aar.llm.aiohttp_transport import AiohttpTransport, proxy_from_environment
+    from aar.llm.aiohttp_transport import AiohttpClient
 
     # Proxies of the environment are for the outside; a loopback server is reached directly.
-    address = urlsplit(service.base_url or "")
-    direct = address.hostname in _LOOPBACK
-    if not direct and (service.base_url or service.provider == "anthropic"):
-        proxy_from_environment(address.scheme or "https", address.netloc or "api.anthropic.com")
+    direct = urlsplit(service.base_url or "").hostname in _LOOPBACK
     bounds = anthropic.Timeout(timeout, connect=_CONNECT_SECONDS)
+    # No redirects: one could send the key and the conversation anywhere.
+    try:
+        http = AiohttpClient(trust_env=not direct, timeout=bounds, follow_redirects=False)
+    except ValueError as error:
+        raise UsageError(f"invalid proxy: {error}", "Set HTTPS_PROXY to an http or https proxy") from error
+    if service.base_url or service.provider == "anthropic":
+        http.check_proxy(service.base_url or "https://api.anthropic.com")
     shared: dict[str, Any] = {
         "base_url": service.base_url,
         "max_retries": 0,
         "timeout": bounds,
-        "http_client": anthropic.DefaultAsyncHttpxClient(
-            trust_env=not direct,
-            timeout=bounds,
-            follow_redirects=False,  # a redirect could send the key and the conversation anywhere
-            transport=AiohttpTransport(trust_env=not direct),
-        ),
+        "http_client": http,
     }
     if service.provider == "anthropic":
         key = service.api_key.get_secret_value() if service.api_key else _NO_KEY

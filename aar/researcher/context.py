@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 from aar.budget.ledger import Ledger
-from aar.budget.limits import Limits
 from aar.llm.capabilities import NO_CAPABILITIES, ModelCapabilities
 from aar.llm.gateway import Gateway
 from aar.problems.protocol import Problem
@@ -54,12 +53,8 @@ class ScoreSource(Protocol):
         ...
 
 
-async def _distant_time() -> str | None:
+async def _no_limit_near() -> str | None:
     return None
-
-
-def _nobody_counts(_: bool) -> None:
-    return
 
 
 class StopRequested(Exception):
@@ -103,17 +98,16 @@ class ResearcherContext:
         direction: its starting point.
         sandbox: the sandbox of its commands.
         stopping: set when the campaign requests a clean pause.
-        limits: as in the spec, for the prompt; the ledger enforces them.
         max_output_tokens: bound of one turn, thinking included.
-        abilities: capabilities of the model beyond plain messages.
+        capabilities: capabilities of the model beyond plain messages.
         options: of its requests.
         fallback: the model to call when its service fails; None for no fallback.
-        nearing: returns a text about the limit that it will soon reach; None while there is room.
+        approaching_limit: returns a text about the limit that it will soon reach; None while there is room.
         context_tokens: size at which a fresh conversation replaces the current one.
         runs_per_submission: scoring runs of each submission, counted against the quotas.
         parallel_runs: scoring runs at the same time, for the expected wait.
         command_seconds, job_seconds: longest time of a foreground command and of a background job.
-        resting: called when a wait for its service begins and ends, because that time does not count as work.
+        resting: ids of researchers that wait for their service, because that time does not count as work.
         patience: failed model calls in a row, and turns without progress in a row, before it gives up.
     """
 
@@ -130,24 +124,23 @@ class ResearcherContext:
     snapshots: SnapshotStore
     scorer: ScoreSource
     stopping: asyncio.Event
-    limits: Limits
     max_output_tokens: int = 8192
     capabilities: ModelCapabilities = NO_CAPABILITIES
     options: ModelOptions = ModelOptions()
     fallback: FallbackModel | None = None
-    approaching_limit: Callable[[], Awaitable[str | None]] = _distant_time
+    approaching_limit: Callable[[], Awaitable[str | None]] = _no_limit_near
     context_tokens: int = 90_000
     runs_per_submission: int = 0
     parallel_runs: int = 1
     command_seconds: float = 300.0
     job_seconds: float = 3600.0
     patience: int = 8
-    resting: Callable[[bool], None] = _nobody_counts
+    resting: set[str] = field(default_factory=set)
 
     async def unless_stopping(self, work: Awaitable[T]) -> T:
         """Return the result of ``work``, or cancel it if the campaign requests a pause.
 
-        Raises Stopping.
+        Raises StopRequested.
         """
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self.stopping.wait())
@@ -162,7 +155,7 @@ class ResearcherContext:
             await asyncio.gather(task, stop, return_exceptions=True)
 
     async def pause(self, seconds: float) -> None:
-        """Sleep. Raises Stopping."""
+        """Sleep. Raises StopRequested."""
         await self.unless_stopping(asyncio.sleep(seconds))
 
 

@@ -115,7 +115,7 @@ async def _call(
         journal.append_with_buffered(session, ModelCallFailed(request_id=request_id, error=cause or cut_off))
 
     async def show_wait(tries: int, seconds: float) -> None:
-        ctx.resting(seconds > 0)
+        (ctx.resting.add if seconds > 0 else ctx.resting.discard)(ctx.researcher_id)
         with suppress(DatabaseError):  # it is only for people
             await journal.record(BlockBegun(request_id=request_id, doing=waiting_line(tries, seconds)))
 
@@ -142,7 +142,7 @@ async def _call(
                 waiting=show_wait,
             )
         finally:
-            ctx.resting(False)
+            ctx.resting.discard(ctx.researcher_id)
         bill.use(reply)
         await _record(ctx, journal, request, reply, bill)
     return True

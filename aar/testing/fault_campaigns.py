@@ -184,7 +184,6 @@ def _context(
         snapshots=SnapshotStore(Path(db.engine.url.database or "").parent / "snapshots"),
         scorer=None,  # type: ignore[arg-type]
         stopping=stopping,
-        limits=schedule.limits,
         max_output_tokens=schedule.max_output,
         capabilities=capabilities_by_name(schedule.model),
         options=schedule.options,

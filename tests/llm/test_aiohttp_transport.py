@@ -13,7 +13,7 @@ import httpx2
 import pytest
 
 from aar.errors import UsageError
-from aar.llm.aiohttp_transport import AiohttpTransport
+from aar.llm.aiohttp_transport import AiohttpClient
 from aar.llm.endpoints import ModelEndpoint, open_client
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +71,7 @@ def answering(*replies: bytes, connections: list[int] | None = None) -> Handler:
 
 
 def client(**options: object) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=AiohttpTransport(**options), timeout=5.0)  # type: ignore[arg-type]
+    return AiohttpClient(**{"trust_env": False, "timeout": 5.0, **options})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -197,10 +197,12 @@ async def test_what_a_proxy_never_passed_on_was_not_sent(reply: bytes | None, mo
         await asyncio.sleep(60)
 
     handler = silent if reply is None else answering(*[reply] * bool(reply))
-    async with serving(handler) as url, client(trust_env=True) as http:
+    async with serving(handler) as url:
         monkeypatch.setenv("HTTPS_PROXY", url)
+        http = client(trust_env=True)
         with pytest.raises((httpx2.ConnectError, httpx2.ConnectTimeout)):
             await asyncio.wait_for(http.post("https://service.invalid/", content=b"x", timeout=0.2), 10)
+        await http.aclose()
 
 
 @pytest.mark.parametrize(
@@ -219,14 +221,15 @@ async def test_proxies_of_the_environment(named: dict[str, str], passes: bool, m
         writer.write(HEAD + b"content-length: 2\r\n\r\nok")
         await writer.drain()
 
-    async with serving(proxy) as url, client(trust_env=True) as http:
+    async with serving(proxy) as url:
         for name, value in named.items():
             monkeypatch.setenv(name, value.format(url.removeprefix("http://").rstrip("/")))
-        if not passes:
-            with pytest.raises(httpx2.ConnectError):
-                await http.get("http://service.invalid/x")
-            return
-        assert (await http.get("http://service.invalid/x")).text == "ok"
+        async with client(trust_env=True) as http:
+            if not passes:
+                with pytest.raises(httpx2.ConnectError):
+                    await http.get("http://service.invalid/x")
+                return
+            assert (await http.get("http://service.invalid/x")).text == "ok"
     assert heads[0].startswith(b"get http://service.invalid/x ")
     assert (b"proxy-authorization: basic" in heads[0]) == ("me:word" in str(named))
 
@@ -256,5 +259,9 @@ def test_a_proxy_of_another_kind_is_named_before_anything_starts(monkeypatch: py
     with pytest.raises(UsageError, match=r"proxy for api\.anthropic\.com: got socks5") as refused:
         open_client(ModelEndpoint(), 5.0)
     assert "secret" not in str(refused.value)
+    monkeypatch.setenv("all_proxy", "ftp://127.0.0.1:1080")
+    with pytest.raises(UsageError, match="invalid proxy"):
+        open_client(ModelEndpoint(), 5.0)
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1080")
     monkeypatch.setenv("no_proxy", "api.anthropic.com")
     assert open_client(ModelEndpoint(), 5.0) is not None

@@ -134,7 +134,6 @@ class House:
             "snapshots": SnapshotStore(self.folder / "snapshots"),
             "scorer": NoScores(self.db),
             "stopping": asyncio.Event(),
-            "limits": ledger.limits,
             "max_output_tokens": 1000,
         }
         return ResearcherContext(**{**given, **changes})

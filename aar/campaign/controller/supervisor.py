@@ -211,7 +211,6 @@ class ResearcherSupervisor:
             runs_per_submission=runtime.scorer.runs_per_submission,
             parallel_runs=runtime.scorer.parallel,
             stopping=self._signal.event,
-            limits=runtime.ledger.limits,
             # Never request, or reserve in the ledger, more than the model can write.
             max_output_tokens=min(options.max_output_tokens, capabilities.max_tokens or options.max_output_tokens),
             capabilities=capabilities,
@@ -221,11 +220,8 @@ class ResearcherSupervisor:
             approaching_limit=partial(runtime.limit_monitor.approaching_limit, view.id),
             command_seconds=spec.sandbox.command_seconds,
             job_seconds=spec.sandbox.job_seconds,
-            resting=self._set_resting,
+            resting=runtime.resting,
         )
-
-    def _set_resting(self, rests: bool) -> None:
-        (self._runtime.resting.add if rests else self._runtime.resting.discard)(self._view.id)
 
     def _sandbox_spec(self, lease: Lease) -> SandboxSpec:
         runtime, options = self._runtime, self._runtime.plan.spec.sandbox
