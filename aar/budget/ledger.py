@@ -122,9 +122,9 @@ class Bill:
         if used is None:
             bill = CallBill(worst, unknown=True)
         elif isinstance(used, StreamInterrupted):
-            bill = used.reported.bill_partial(worst, asked=self.worst.model, model=used.model)
+            bill = used.reported.bill_partial(worst, called=self.worst.model, model=used.model)
         else:
-            bill = used.reported.bill(asked=self.worst.model, model=used.model, content=bool(used.content))
+            bill = used.reported.bill(called=self.worst.model, model=used.model, content=bool(used.content))
         if used is not None:
             bill = replace(bill, doubts=(*bill.doubts, *self._ledger.doubts(self.worst.model, bill.served)))
         self.used = replace(bill, usage=bill.at_least(worst))

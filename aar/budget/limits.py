@@ -124,22 +124,22 @@ def limit_usages(limits: Limits, sums: ChargeSums, researcher_id: str | None, ag
         researcher_id: the researcher whose own limits to include; None for the campaign's alone.
         agent_seconds: worked by all researchers together, for the rate.
     """
-    return [standing for standing, _ in _measured(limits, sums, researcher_id, agent_seconds, Charge())]
+    return [usage for usage, _ in _measured(limits, sums, researcher_id, agent_seconds, Charge())]
 
 
 def check_limits(
-    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, asked: Charge
+    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, charge: Charge
 ) -> None:
     """Refuse a request that would pass a limit.
 
     Raises:
         LimitReached: names the first limit that the request would pass, the campaign's before the researcher's.
     """
-    for standing, more in _measured(limits, sums, researcher_id, agent_seconds, asked):
-        if standing.committed + more > standing.ceiling:
+    for usage, more in _measured(limits, sums, researcher_id, agent_seconds, charge):
+        if usage.committed + more > usage.ceiling:
             raise LimitReached(
-                LimitBreach(standing.scope, standing.limit, standing.ceiling, standing.committed, more),
-                remedy_for(standing.limit, standing.scope),
+                LimitBreach(usage.scope, usage.limit, usage.ceiling, usage.committed, more),
+                remedy_for(usage.limit, usage.scope),
             )
 
 
@@ -155,34 +155,34 @@ def remedy_for(limit: str, scope: str) -> str:
 
 
 def _measured(
-    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, asked: Charge
+    limits: Limits, sums: ChargeSums, researcher_id: str | None, agent_seconds: float, charge: Charge
 ) -> Iterator[tuple[LimitUsage, Decimal]]:
     whole = sums.campaign
     if limits.usd is not None:
-        yield LimitUsage(CAMPAIGN, "usd", limits.usd, whole.usd), asked.usd
+        yield LimitUsage(CAMPAIGN, "usd", limits.usd, whole.usd), charge.usd
     if limits.tokens is not None:
-        yield LimitUsage(CAMPAIGN, "tokens", Decimal(limits.tokens), Decimal(whole.tokens)), Decimal(asked.tokens)
+        yield LimitUsage(CAMPAIGN, "tokens", Decimal(limits.tokens), Decimal(whole.tokens)), Decimal(charge.tokens)
     if limits.usd_per_agent_hour is not None:
         # Under one hour counts as one: a rate over the first minutes would refuse the first call.
         hours = max(Decimal(str(agent_seconds)) / 3600, Decimal(1))
         yield (
             LimitUsage(CAMPAIGN, "usd_per_agent_hour", limits.usd_per_agent_hour, whole.usd / hours),
-            asked.usd / hours,
+            charge.usd / hours,
         )
     if limits.core_hours is not None:
         yield (
             LimitUsage(CAMPAIGN, "core_hours", Decimal(str(limits.core_hours)), whole.core_ms / _MS_PER_HOUR),
-            asked.core_ms / _MS_PER_HOUR,
+            charge.core_ms / _MS_PER_HOUR,
         )
     if researcher_id is None:
         return
     own, theirs = limits.researcher, sums.researchers[researcher_id]
     if own.usd is not None:
-        yield LimitUsage(researcher_id, "usd", own.usd, theirs.usd), asked.usd
+        yield LimitUsage(researcher_id, "usd", own.usd, theirs.usd), charge.usd
     if own.tokens is not None:
-        yield LimitUsage(researcher_id, "tokens", Decimal(own.tokens), Decimal(theirs.tokens)), Decimal(asked.tokens)
+        yield LimitUsage(researcher_id, "tokens", Decimal(own.tokens), Decimal(theirs.tokens)), Decimal(charge.tokens)
     if own.turns is not None:
-        yield LimitUsage(researcher_id, "turns", Decimal(own.turns), Decimal(theirs.calls)), Decimal(asked.calls)
+        yield LimitUsage(researcher_id, "turns", Decimal(own.turns), Decimal(theirs.calls)), Decimal(charge.calls)
 
 
 def check_submission_quota(
@@ -197,16 +197,16 @@ def check_submission_quota(
         LimitReached: the first limit that it would pass.
     """
     whole, own = limits, limits.researcher
-    handed_in = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
+    submitted = select(func.count()).select_from(Submission).where(Submission.campaign_id == campaign_id)
     for scope, ceiling, query in (
-        (CAMPAIGN, whole.submissions, handed_in),
-        (researcher_id, own.submissions, handed_in.where(Submission.researcher_id == researcher_id)),
+        (CAMPAIGN, whole.submissions, submitted),
+        (researcher_id, own.submissions, submitted.where(Submission.researcher_id == researcher_id)),
     ):
         if ceiling is not None:
-            _hold(scope, "submissions", Decimal(ceiling), Decimal(session.scalar(query) or 0), Decimal(1))
+            _check(scope, "submissions", Decimal(ceiling), Decimal(session.scalar(query) or 0), Decimal(1))
     charged = select(func.coalesce(func.sum(Submission.charged_runs), 0)).where(Submission.campaign_id == campaign_id)
     if whole.scoring_runs is not None:
-        _hold(
+        _check(
             CAMPAIGN, "scoring_runs", Decimal(whole.scoring_runs), Decimal(session.scalar(charged) or 0), Decimal(runs)
         )
     if own.scoring_runs_per_hour is not None:
@@ -215,9 +215,9 @@ def check_submission_quota(
         # Under one hour counts as one: a rate over the first minutes would refuse the first submission.
         hours = max(Decimal(str(worked)) / 3600, Decimal(1))
         rate = Decimal(str(own.scoring_runs_per_hour))
-        _hold(researcher_id, "scoring_runs_per_hour", rate, round(taken / hours, 2), round(runs / hours, 2))
+        _check(researcher_id, "scoring_runs_per_hour", rate, round(taken / hours, 2), round(runs / hours, 2))
 
 
-def _hold(scope: str, limit: str, ceiling: Decimal, taken: Decimal, asked: Decimal) -> None:
-    if taken + asked > ceiling:
-        raise LimitReached(LimitBreach(scope, limit, ceiling, taken, asked), remedy_for(limit, scope))
+def _check(scope: str, limit: str, ceiling: Decimal, taken: Decimal, charge: Decimal) -> None:
+    if taken + charge > ceiling:
+        raise LimitReached(LimitBreach(scope, limit, ceiling, taken, charge), remedy_for(limit, scope))

@@ -81,17 +81,17 @@ class RejectedAttempt(Exception):
         error: the error to raise after the last attempt.
         retried: whether another attempt may succeed.
         retry_after: seconds of the pause that the service requested.
-        crowded: whether the service reports a rate limit or overload.
+        throttled: whether the service reports a rate limit or overload.
     """
 
     def __init__(
-        self, error: GatewayError, *, retried: bool, retry_after: float | None = None, crowded: bool = False
+        self, error: GatewayError, *, retried: bool, retry_after: float | None = None, throttled: bool = False
     ) -> None:
         super().__init__(error.message)
         self.error = error
         self.retried = retried
         self.retry_after = retry_after
-        self.crowded = crowded
+        self.throttled = throttled
 
 
 def error_for_status(status: int, text: str, headers: Mapping[str, str]) -> RejectedAttempt:
@@ -100,21 +100,23 @@ def error_for_status(status: int, text: str, headers: Mapping[str, str]) -> Reje
     Args:
         text: the message of the service, without the key.
     """
-    said = f"the service answered {status}: {text}"
+    message = f"the service answered {status}: {text}"
     if status < 400:
         return unexpected_response("a redirect", text, headers, status=status)
     if is_retryable(status):
         wait = retry_after_seconds(headers)
-        return RejectedAttempt(ModelUnavailable(said), retried=True, retry_after=wait, crowded=status in _OVERLOADED)
+        return RejectedAttempt(
+            ModelUnavailable(message), retried=True, retry_after=wait, throttled=status in _OVERLOADED
+        )
     if status in (401, 403):
-        return RejectedAttempt(KeyRefused(said, "Check the key and its permissions"), retried=False)
+        return RejectedAttempt(KeyRefused(message, "Check the key and its permissions"), retried=False)
     if status == 413 or (status == 400 and any(words in text.lower() for words in _TOO_LONG)):
-        return RejectedAttempt(PromptTooLong(said), retried=False)
+        return RejectedAttempt(PromptTooLong(message), retried=False)
     if status == 400 and _NAMES_A_MESSAGE.search(text):
-        return RejectedAttempt(ConversationRejected(said), retried=False)
+        return RejectedAttempt(ConversationRejected(message), retried=False)
     if status == 404:
-        return RejectedAttempt(ModelNotFound(said, "Check the model id in the spec"), retried=False)
-    return RejectedAttempt(GatewayError(said), retried=False)
+        return RejectedAttempt(ModelNotFound(message, "Check the model id in the spec"), retried=False)
+    return RejectedAttempt(GatewayError(message), retried=False)
 
 
 def error_in_stream(error: object, text: str, headers: Mapping[str, str]) -> RejectedAttempt:
@@ -135,9 +137,9 @@ def unexpected_response(kind: str, text: str, headers: Mapping[str, str], *, sta
         kind: its content type.
         text: its beginning, without the key.
     """
-    said = f"{kind or 'nothing'} instead of a reply of the model: {text}" if text else "an empty response"
+    message = f"{kind or 'nothing'} instead of a reply of the model: {text}" if text else "an empty response"
     error = ServiceUnreachable(
-        f"the service answered {status} with {said}", "Check the base URL and proxies on the way"
+        f"the service answered {status} with {message}", "Check the base URL and proxies on the way"
     )
     return RejectedAttempt(error, retried=True, retry_after=retry_after_seconds(headers))
 
@@ -178,7 +180,7 @@ class RetryPolicy:
     first: float = 1.0
     longest: float = 60.0
 
-    def delay(self, attempt: int, elapsed: float, asked: float = 0.0) -> float | None:
+    def delay(self, attempt: int, elapsed: float, requested_pause: float = 0.0) -> float | None:
         """Return the seconds to wait before the next attempt.
 
         It is None if the deadline leaves no room for one.
@@ -186,10 +188,10 @@ class RetryPolicy:
         Args:
             attempt: number of attempts made, from 1.
             elapsed: seconds since the first attempt.
-            asked: seconds of a pause that the service requests; the caller ensures that no attempt starts earlier.
+            requested_pause: seconds that the service requests; the caller ensures that no attempt starts earlier.
         """
         wait = min(self.longest, self.first * 2.0 ** min(attempt - 1, 30)) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, no secret
-        return wait if elapsed + wait <= self.deadline or asked >= wait else None
+        return wait if elapsed + wait <= self.deadline or requested_pause >= wait else None
 
 
 def is_retryable(status: int) -> bool:

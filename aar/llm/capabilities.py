@@ -53,10 +53,10 @@ def capabilities_by_name(model: str) -> ModelCapabilities:
 
     Context editing came with the fourth generation; adaptive thinking and compaction came with 4.6.
     """
-    found = _NAME.search(model)
-    if found is None:
+    match = _NAME.search(model)
+    if match is None:
         return NO_CAPABILITIES
-    version = (int(found["major"]), int(found["minor"] or 0))
+    version = (int(match["major"]), int(match["minor"] or 0))
     late = version >= (4, 6)
     return ModelCapabilities(
         adaptive_thinking=late, clear_tool_uses=version >= (4, 0), compaction=late, images=True, effort=late
@@ -88,10 +88,10 @@ async def query_capabilities(client: AsyncAnthropic, model: str, shown: str) -> 
             raise unreachable_error(shown).error from error
         log.info("the service does not report the model's capabilities", model=model, error=type(error).__name__)
         return NO_CAPABILITIES
-    return _told_by(info)
+    return _parse_capabilities(info)
 
 
-def _told_by(info: Any) -> ModelCapabilities:
+def _parse_capabilities(info: Any) -> ModelCapabilities:
     """Parse the capabilities in a response.
 
     The SDK checks none, and gateways answer with pages, lists or half of it: a missing capability counts as absent.

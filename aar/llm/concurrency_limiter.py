@@ -72,12 +72,12 @@ class AdaptiveLimiter:
         self._policy = policy or LimiterPolicy()
         self._clock = clock
         self._limit = float(self._policy.initial)
-        self._was_crowded = False
+        self._was_throttled = False
         self._time_left = time_left
-        self._held_until = 0.0
+        self._blocked_until = 0.0
         self._pause_until = float("-inf")
         self._paused_seconds = 0.0
-        self._eased_at = float("-inf")
+        self._reduced_at = float("-inf")
         self._failures = 0
         self._probing = False
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -115,16 +115,16 @@ class AdaptiveLimiter:
         if self._pause_is_too_long():
             raise self._pause_error()
         if self._waiting or not self._free():
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
+            slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(slot)
             self._wake()
             try:
-                await turn
+                await slot
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled() and turn.exception() is None:
+                if slot.done() and not slot.cancelled() and slot.exception() is None:
                     self.release()  # the slot had been granted already
-                elif turn in self._waiting:
-                    self._waiting.remove(turn)
+                elif slot in self._waiting:
+                    self._waiting.remove(slot)
                 raise
         else:
             self.under_way += 1
@@ -138,7 +138,8 @@ class AdaptiveLimiter:
     def record_success(self) -> None:
         """Record a success of the service."""
         self._failures = 0
-        more = 1 / self._limit if self._was_crowded else 1.0
+        # Until a service throttles, the bound doubles in a round: 500 researchers cannot wait for one more at a time.
+        more = 1 / self._limit if self._was_throttled else 1.0
         self._limit = min(self._limit + more, float(self._policy.maximum))
 
     @property
@@ -154,7 +155,7 @@ class AdaptiveLimiter:
     @property
     def blocked_seconds(self) -> float:
         """Return the seconds until the next call may start."""
-        return max(0.0, self._held_until - self._clock())
+        return max(0.0, self._blocked_until - self._clock())
 
     def record_throttling(self, entered: float) -> None:
         """Record that the service refused a call for its rate or for overload.
@@ -163,9 +164,9 @@ class AdaptiveLimiter:
             entered: the value of ``acquire`` for the refused call: if many are refused together, one halves the bound.
         """
         now = self._clock()
-        self._was_crowded = True
-        if entered > self._eased_at:
-            self._limit, self._eased_at = max(self._limit / 2, 1.0), now
+        self._was_throttled = True
+        if entered > self._reduced_at:
+            self._limit, self._reduced_at = max(self._limit / 2, 1.0), now
 
     def pause(self, seconds: float) -> None:
         """Pause all calls because the service requested it."""
@@ -175,22 +176,22 @@ class AdaptiveLimiter:
             return
         self._paused_seconds += until - max(now, self._pause_until)
         self._pause_until = until
-        self._held_until = max(self._held_until, until)
+        self._blocked_until = max(self._blocked_until, until)
         if self._pause_is_too_long():
             while self._waiting:
-                turn = self._waiting.popleft()
-                if not turn.done():
-                    turn.set_exception(self._pause_error())
+                slot = self._waiting.popleft()
+                if not slot.done():
+                    slot.set_exception(self._pause_error())
 
     def record_failure(self) -> None:
         """Record a failure of the service, or that it did not answer."""
         self._failures += 1
         if self.is_open:
-            rest = self._policy.cooldown * 2.0 ** min(self._failures - self._policy.failures, 30)
-            self._held_until = max(self._held_until, self._clock() + min(rest, self._policy.max_cooldown))
+            cooldown = self._policy.cooldown * 2.0 ** min(self._failures - self._policy.failures, 30)
+            self._blocked_until = max(self._blocked_until, self._clock() + min(cooldown, self._policy.max_cooldown))
 
     def _free(self, now: float | None = None) -> bool:
-        return self.under_way < self.limit and (self._clock() if now is None else now) >= self._held_until
+        return self.under_way < self.limit and (self._clock() if now is None else now) >= self._blocked_until
 
     def _pause_is_too_long(self) -> bool:
         left = self._pause_until - self._clock()
@@ -203,15 +204,15 @@ class AdaptiveLimiter:
     def _wake(self) -> None:
         now = self._clock()  # read once: a pause that ends between two reads would leave no timer
         while self._waiting and self._free(now):
-            turn = self._waiting.popleft()
-            if not turn.done():
+            slot = self._waiting.popleft()
+            if not slot.done():
                 self.under_way += 1
-                turn.set_result(None)
-        held = self._held_until - now
-        if self._waiting and held > 0 and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(held, self._rung)
+                slot.set_result(None)
+        blocked = self._blocked_until - now
+        if self._waiting and blocked > 0 and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(blocked, self._timer_ended)
 
-    def _rung(self) -> None:
+    def _timer_ended(self) -> None:
         self._timer = None
         self._wake()
 
@@ -221,7 +222,7 @@ EventSink = Callable[[AnyEvent], None]
 _EVERY_SECONDS = 60.0
 _LASTING_SECONDS = 5.0
 """Failures without a reply between that last this long are always reported, even soon after earlier ones."""
-_TOLD_PAUSE_SECONDS = 60.0
+_LONG_PAUSE_SECONDS = 60.0
 """Pauses that the service requests are reported at once from this length on."""
 _FAR_OFF = timedelta(days=3650)
 
@@ -238,18 +239,18 @@ class ServiceOutageMonitor:
 
     Args:
         service: its address or name, for people.
-        tell: receives the events about its outages.
+        notify: receives the events about its outages.
         clock: seconds, for tests.
     """
 
-    def __init__(self, service: str, tell: EventSink = _ignore, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, service: str, notify: EventSink = _ignore, clock: Callable[[], float] = time.monotonic) -> None:
         self._service = service
-        self._tell = tell
+        self._notify = notify
         self._clock = clock
         self._began = 0.0
-        self._told_at = float("-inf")
-        self._told_until = float("-inf")
-        self._told = False
+        self._reported_at = float("-inf")
+        self._reported_until = float("-inf")
+        self._reported = False
         self.answered_at = float("-inf")
         """Time of the service's last reply, by the clock."""
         self.tries = 0
@@ -263,33 +264,33 @@ class ServiceOutageMonitor:
         """Return whether the service ever replied."""
         return self.answered_at > float("-inf")
 
-    def record_failure(self, error: GatewayError, seconds: float, asked: float = 0.0) -> None:
+    def record_failure(self, error: GatewayError, seconds: float, requested_pause: float = 0.0) -> None:
         """Record a failed attempt.
 
         Args:
             seconds: until the next one, at the earliest.
-            asked: of it, the pause that the service requests.
+            requested_pause: of it, the pause that the service requests.
         """
         now = self._clock()
         if self.tries == 0:
             self._began = now
         self.tries += 1
         self.error = error
-        long_pause = asked >= _TOLD_PAUSE_SECONDS
-        new_pause = long_pause and now + asked > self._told_until + _EVERY_SECONDS / 2
-        lasting = not self._told and now - self._began >= _LASTING_SECONDS
-        if not new_pause and ((now - self._told_at < _EVERY_SECONDS and not lasting) or now < self._told_until):
+        long_pause = requested_pause >= _LONG_PAUSE_SECONDS
+        new_pause = long_pause and now + requested_pause > self._reported_until + _EVERY_SECONDS / 2
+        lasting = not self._reported and now - self._began >= _LASTING_SECONDS
+        if not new_pause and ((now - self._reported_at < _EVERY_SECONDS and not lasting) or now < self._reported_until):
             return
-        self._told_at, self._told = now, True
+        self._reported_at, self._reported = now, True
         if long_pause:
-            self._told_until = now + asked
-        self._tell(
+            self._reported_until = now + requested_pause
+        self._notify(
             ModelServiceUnavailable(
                 service=self._service,
                 cause=error.message,
                 tries=self.tries,
                 seconds=round(seconds, 1),
-                until=time_after(asked) if long_pause else "",
+                until=time_after(requested_pause) if long_pause else "",
             )
         )
 
@@ -299,11 +300,11 @@ class ServiceOutageMonitor:
         if self.error is None:
             return
         tries, self.tries, self.error = self.tries, 0, None
-        self._told_until = float("-inf")
-        if self._told:
-            self._told = False
+        self._reported_until = float("-inf")
+        if self._reported:
+            self._reported = False
             seconds = round(self.answered_at - self._began, 1)
-            self._tell(ModelServiceRecovered(service=self._service, tries=tries, seconds=seconds))
+            self._notify(ModelServiceRecovered(service=self._service, tries=tries, seconds=seconds))
         self.on_recovery()
 
 
@@ -332,14 +333,16 @@ class WaitNotice:
     A wait that is prolonged is notified again.
 
     Args:
-        tell: receives the waits.
-        held: seconds until any call to the service may start.
+        notify: receives the waits.
+        blocked: seconds until any call to the service may start.
         clock: seconds, for tests.
     """
 
-    def __init__(self, tell: OnWait, held: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell = tell
-        self._held = held
+    def __init__(
+        self, notify: OnWait, blocked: Callable[[], float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._notify = notify
+        self._blocked_seconds = blocked
         self._clock = clock
         self._until: float | None = None
 
@@ -350,17 +353,17 @@ class WaitNotice:
             tries: attempts made so far.
             seconds: its own wait until the next.
         """
-        seconds = max(seconds, self._held())
+        seconds = max(seconds, self._blocked_seconds())
         until = self._clock() + seconds
         if seconds >= LEAST_SECONDS and (self._until is None or until > self._until + 1.0):
             self._until = until
-            await self._tell(tries, seconds)
+            await self._notify(tries, seconds)
 
     async def ends(self, tries: int) -> None:
         """Note that the next attempt begins."""
         if self._until is not None:
             self._until = None
-            await self._tell(tries, 0.0)
+            await self._notify(tries, 0.0)
 
 
 def waiting_line(tries: int, seconds: float) -> str:

@@ -99,7 +99,7 @@ def with_unique_ids(
     """
     seen: set[str] = set()
     renamed: dict[str, str] = {}
-    found = []
+    unique = []
     for block in content:
         if block.get("type") == "tool_use":
             own = block["id"]
@@ -107,8 +107,8 @@ def with_unique_ids(
                 block = {**block, "id": _new_id()}
                 renamed[block["id"]] = own
             seen.add(block["id"])
-        found.append(block)
-    return found, renamed
+        unique.append(block)
+    return unique, renamed
 
 
 def _resendable_call(block: Mapping[str, Any]) -> ContentBlock:

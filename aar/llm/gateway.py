@@ -59,8 +59,8 @@ class Gateway:
         api_key: sent with each request and stored nowhere; None for a server that needs none.
         timeout: longest silence on an open stream, in seconds; a stream without new content counts as silent.
         policy: of retries.
-        pacer: bounds the calls under way.
-        watch: receives attempts that fail before anything is billed.
+        limiter: bounds the calls under way.
+        outages: receives attempts that fail before anything is billed.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class Gateway:
         api_key: SecretStr | None = None,
         timeout: float = 300.0,
         policy: RetryPolicy | None = None,
-        pacer: AdaptiveLimiter | None = None,
-        watch: ServiceOutageMonitor | None = None,
+        limiter: AdaptiveLimiter | None = None,
+        outages: ServiceOutageMonitor | None = None,
     ) -> None:
         self.service = (
             base_url if isinstance(base_url, ModelEndpoint) else ModelEndpoint(base_url=base_url, api_key=api_key)
         )
-        self.pacer = pacer or AdaptiveLimiter()
-        self.watch = watch or ServiceOutageMonitor(self.service.display_url)
+        self.limiter = limiter or AdaptiveLimiter()
+        self.outages = outages or ServiceOutageMonitor(self.service.display_url)
         self._timeout = timeout
         self._policy = policy or RetryPolicy()
         self._client: AsyncAnthropic | None = None
         self._opening = anyio.Lock()
-        self._abilities: dict[str, ModelCapabilities] = {}
+        self._capabilities: dict[str, ModelCapabilities] = {}
 
     async def warm_up(self) -> None:
         """Import the SDK in a thread, so that the loop is not blocked.
@@ -119,14 +119,14 @@ class Gateway:
             GatewayError: the service refused the request itself.
         """
         status = status or SendStatus()
-        started, paused = time.monotonic(), self.pacer.paused_seconds
-        notice = WaitNotice(waiting, lambda: self.pacer.blocked_seconds)
+        started, paused = time.monotonic(), self.limiter.paused_seconds
+        notice = WaitNotice(waiting, lambda: self.limiter.blocked_seconds)
         attempt = 0
         while True:
             await notice.begins(attempt)
-            entered = self.pacer.try_acquire()
+            entered = self.limiter.try_acquire()
             if entered is None:
-                entered = await interruptible(self._leave_given(started, paused))
+                entered = await interruptible(self._slot(started, paused))
             try:
                 await notice.ends(attempt)
                 attempt += 1
@@ -137,19 +137,19 @@ class Gateway:
                 if wait is None:
                     raise refused.error from refused.__cause__
             except StreamInterrupted as broken:
-                self.pacer.record_failure()
+                self.limiter.record_failure()
                 if not broken.usage:
                     # No part of a reply came: count it as an outage for all callers. The call may still be billed.
-                    self.watch.record_failure(
-                        ModelUnavailable(broken.message, broken.remedy), self.pacer.blocked_seconds
+                    self.outages.record_failure(
+                        ModelUnavailable(broken.message, broken.remedy), self.limiter.blocked_seconds
                     )
                 raise
             else:
-                self.pacer.record_success()
-                self.watch.record_reply()
+                self.limiter.record_success()
+                self.outages.record_reply()
                 return message
             finally:
-                self.pacer.release()
+                self.limiter.release()
             await notice.begins(attempt, wait)
             await interruptible(anyio.sleep(wait))
 
@@ -165,14 +165,14 @@ class Gateway:
             KeyRefused: the key is wrong.
             ServiceUnreachable: no server answers at the address.
         """
-        if model not in self._abilities:
-            told = (
+        if model not in self._capabilities:
+            known = (
                 capabilities_by_name(model)
                 if not self.service.accepts_raw_body
                 else await query_capabilities(await self._opened(), model, self.service.display_url)
             )
-            self._abilities[model] = told
-        return self._abilities[model]
+            self._capabilities[model] = known
+        return self._capabilities[model]
 
     async def close(self) -> None:
         """Close the connections."""
@@ -185,9 +185,9 @@ class Gateway:
 
         Those are no failures.
         """
-        return time.monotonic() - started - (self.pacer.paused_seconds - paused)
+        return time.monotonic() - started - (self.limiter.paused_seconds - paused)
 
-    async def _leave_given(self, started: float, paused: float) -> float:
+    async def _slot(self, started: float, paused: float) -> float:
         """Wait for a slot; while no call succeeds, at most until the policy's deadline.
 
         During an outage few calls are let through, and the others would wait until each had its own turn to fail. A
@@ -195,12 +195,12 @@ class Gateway:
         """
 
         def left() -> float:
-            return max(self._policy.deadline - self._elapsed(started, paused), self.pacer.pause_left)
+            return max(self._policy.deadline - self._elapsed(started, paused), self.limiter.pause_left)
 
-        while (seconds := left()) > 0 or self.watch.error is None:
+        while (seconds := left()) > 0 or self.outages.error is None:
             with anyio.move_on_after(max(seconds, 1.0)):
-                return await self.pacer.acquire()
-        error = self.watch.error
+                return await self.limiter.acquire()
+        error = self.outages.error
         raise type(error)(error.message, error.remedy)
 
     def _record_rejection(self, refused: RejectedAttempt, entered: float, attempt: int, elapsed: float) -> float | None:
@@ -209,17 +209,17 @@ class Gateway:
         Return the wait before the next one, None for no more attempts.
         """
         if not refused.retried:
-            self.pacer.record_success()  # it answered, even if with a refusal
+            self.limiter.record_success()  # it answered, even if with a refusal
             return None
-        asked = refused.retry_after or 0.0
-        if refused.crowded:
-            self.pacer.record_throttling(entered)
-        elif not asked:
-            self.pacer.record_failure()
-        wait = self._policy.delay(attempt, elapsed, asked)
-        if asked:
-            self.pacer.pause(asked)
-        self.watch.record_failure(refused.error, max(wait or 0.0, self.pacer.blocked_seconds), asked)
+        pause_seconds = refused.retry_after or 0.0
+        if refused.throttled:
+            self.limiter.record_throttling(entered)
+        elif not pause_seconds:
+            self.limiter.record_failure()
+        wait = self._policy.delay(attempt, elapsed, pause_seconds)
+        if pause_seconds:
+            self.limiter.pause(pause_seconds)
+        self.outages.record_failure(refused.error, max(wait or 0.0, self.limiter.blocked_seconds), pause_seconds)
         return wait
 
     async def _attempt(
@@ -234,8 +234,8 @@ class Gateway:
             {"content": request.body()} if self.service.accepts_raw_body else {"body": request.fields()}
         )
 
-        def broken(said: str) -> StreamInterrupted:
-            return StreamInterrupted(self._bounded(said), assembly.partial_usage, assembly.model)
+        def broken(message_text: str) -> StreamInterrupted:
+            return StreamInterrupted(self._bounded(message_text), assembly.partial_usage, assembly.model)
 
         SEND_STATUS.set(status)
         try:
@@ -286,8 +286,8 @@ class Gateway:
         except (anthropic.APIError, httpx2.HTTPError):
             raise
         except Exception as error:
-            said = self._bounded(f"could not prepare the call: {type(error).__name__}: {error}")
-            known = ModelUnavailable(said, "Check the provider's credentials")
+            message_text = self._bounded(f"could not prepare the call: {type(error).__name__}: {error}")
+            known = ModelUnavailable(message_text, "Check the provider's credentials")
             raise RejectedAttempt(known, retried=bool(getattr(error, "retryable", False))) from error
 
     async def _opened(self) -> AsyncAnthropic:
@@ -304,13 +304,13 @@ class Gateway:
         A page comes from something in between, with any status: if the service answered before, wait for it; otherwise
         the address is probably wrong.
         """
-        headers, said = error.response.headers, self._error_text(error)
-        found = error_for_status(error.status_code, said, headers)
+        headers, message_text = error.response.headers, self._error_text(error)
+        rejection = error_for_status(error.status_code, message_text, headers)
         kind = headers.get("content-type", "").partition(";")[0]
-        if kind == "text/html" and (self.watch.has_ever_answered or not found.retried):
-            page = unexpected_response(kind, said, headers, status=error.status_code)
-            return page if self.watch.has_ever_answered else RejectedAttempt(page.error, retried=False)
-        return found
+        if kind == "text/html" and (self.outages.has_ever_answered or not rejection.retried):
+            page = unexpected_response(kind, message_text, headers, status=error.status_code)
+            return page if self.outages.has_ever_answered else RejectedAttempt(page.error, retried=False)
+        return rejection
 
     def _error_text(self, error: Any) -> str:
         to = error.response.headers.get("location") if 300 <= error.response.status_code < 400 else None

@@ -32,9 +32,9 @@ def find_price_tiers(model: str, *, fast: bool = False) -> tuple[PriceTier, ...]
     """
     bedrock = BEDROCK.match(model)
     if bedrock is not None:
-        found = _provider("aws").find_model(model)
-        if found is not None:
-            return _tiers(found, fast=fast)
+        match = _provider("aws").find_model(model)
+        if match is not None:
+            return _tiers(match, fast=fast)
         plain = _anthropic(bedrock["name"], fast=fast)
         if plain is None or bedrock["region"] == "global":
             return plain
@@ -50,18 +50,18 @@ def matched_model(model: str) -> str:
     It is empty if there is none.
     """
     bedrock, vertex = BEDROCK.match(model), VERTEX.match(model)
-    found = None if bedrock is None else _provider("aws").find_model(model)
+    match = None if bedrock is None else _provider("aws").find_model(model)
     spelled = bedrock or vertex
-    found = found or _found(spelled["name"] if spelled is not None else model)
-    return "" if found is None else found.id
+    match = match or _find(spelled["name"] if spelled is not None else model)
+    return "" if match is None else match.id
 
 
 def _anthropic(name: str, *, fast: bool) -> tuple[PriceTier, ...] | None:
-    found = _found(name)
-    return None if found is None else _tiers(found, fast=fast)
+    match = _find(name)
+    return None if match is None else _tiers(match, fast=fast)
 
 
-def _found(name: str) -> library.ModelInfo | None:
+def _find(name: str) -> library.ModelInfo | None:
     provider = _provider("anthropic")
     return provider.find_model(name) or provider.find_model(DATE.sub("", name))
 

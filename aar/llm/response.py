@@ -6,7 +6,6 @@ response's form.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -53,7 +52,7 @@ class ResponseReader:
         self._timeout = timeout
         self._shown = shown
         self._progress = progress
-        self._often = min(1.0, timeout / 10)
+        self._check_seconds = min(1.0, timeout / 10)
 
     async def read_response(self, stream: Any, *, as_bytes: bool) -> None:
         """Read the response.
@@ -100,7 +99,7 @@ class ResponseReader:
         watch: anyio.CancelScope,
         headers: Mapping[str, str],
     ) -> None:
-        assembly, heard, size = self._assembly, time.monotonic(), 0
+        assembly, progressed_at, size = self._assembly, time.monotonic(), 0
         async for batch in batches:
             for event in batch:
                 kind = event.get("type")
@@ -108,17 +107,17 @@ class ResponseReader:
                     return
                 if kind == "error" or (assembly.message is None and kind is None and "error" in event):
                     # An overload comes as an event of a response with status 200.
-                    said = self._shown(json.dumps(event.get("error")))
+                    message_text = self._shown(json.dumps(event.get("error")))
                     if assembly.message is None:
-                        raise error_in_stream(event.get("error"), said, headers)
-                    raise self._broken(f"the service failed in mid-stream: {said}")
+                        raise error_in_stream(event.get("error"), message_text, headers)
+                    raise self._broken(f"the service failed in mid-stream: {message_text}")
                 if kind != "ping":
                     assembly.accept_event(event)
                 if self._progress is not None and kind == "content_block_start":
                     await self._progress(event["content_block"])
             # Move the deadline only sometimes: that costs as much as reading an event.
-            if time.monotonic() - heard > self._often and assembly.size > size:
-                heard, size = time.monotonic(), assembly.size
+            if time.monotonic() - progressed_at > self._check_seconds and assembly.size > size:
+                progressed_at, size = time.monotonic(), assembly.size
                 watch.deadline = anyio.current_time() + self._timeout
 
     async def _whole(self, body: _Body, kind: str, headers: Mapping[str, str], *, json_like: bool) -> None:
@@ -144,8 +143,8 @@ class ResponseReader:
         else:
             raise unexpected_response(kind, shown, headers)
 
-    def _broken(self, said: str) -> StreamInterrupted:
-        return StreamInterrupted(self._shown(said), self._assembly.partial_usage, self._assembly.model)
+    def _broken(self, message_text: str) -> StreamInterrupted:
+        return StreamInterrupted(self._shown(message_text), self._assembly.partial_usage, self._assembly.model)
 
 
 class _Body:
@@ -314,8 +313,10 @@ class MessageAccumulator:
             self._close(event["index"])
         elif kind == "message_delta":
             self.reported.take(event.get("usage"))
-            told = {key: value for key, value in event["delta"].items() if value is not None}
-            self.message.update({key: value for key, value in told.items() if key not in ("content", "usage", "model")})
+            report = {key: value for key, value in event["delta"].items() if value is not None}
+            self.message.update(
+                {key: value for key, value in report.items() if key not in ("content", "usage", "model")}
+            )
             if event.get("context_management") is not None:
                 self.message["context_management"] = event["context_management"]
         elif kind == "message_stop":
@@ -369,14 +370,14 @@ class MessageAccumulator:
         return content
 
 
-def _cleared(told: object) -> int:
+def _cleared(report: object) -> int:
     """Return how many tool results the service reports as left out.
 
     It is 0 for an invalid report.
 
     A paid reply is never rejected because of it.
     """
-    edits = told.get("applied_edits") if isinstance(told, Mapping) else None
+    edits = report.get("applied_edits") if isinstance(report, Mapping) else None
     counts = [edit.get("cleared_tool_uses") for edit in edits or () if isinstance(edit, Mapping)]
     return sum(count for count in counts if isinstance(count, int) and 0 < count <= _MOST_CLEARED)
 
@@ -386,17 +387,10 @@ SseEvent: TypeAlias = dict[str, Any]
 LONGEST_EVENT = 16 * 1024**2
 """Bytes of one event; the longest of a service has a few kilobytes."""
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
-_WAITED_SECONDS = 0.0005
-_SHARE = 0.02
-_SHORTEST_BREATH, _LONGEST_BREATH = 0.002, 0.25
 
 
 async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[SseEvent]]:
     """Yield the data of a stream's events, in batches as they arrive.
-
-    A reply has hundreds of tiny events, and waiting for each costs more than reading it. So after a read that had to
-    wait, the next one waits a little longer and takes everything that arrived: at most a fiftieth of the stream's age.
-    If a stream's pieces are further apart than that, each is read at once.
 
     Args:
         pieces: the body, cut anywhere.
@@ -405,9 +399,7 @@ async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list
         ValueError: the data of an event is not a JSON object, or an event does not end; earlier events were yielded.
     """
     unended = _EventBuffer()
-    began = asked = time.monotonic()
     async for piece in pieces:
-        came = time.monotonic()
         batch: list[SseEvent] = []
         try:
             batch.extend(event for block in unended.ended_by(piece) if (event := _event(block)) is not None)
@@ -417,10 +409,6 @@ async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list
             raise
         if batch:
             yield batch
-        breath = min(max(_SHARE * (came - began), _SHORTEST_BREATH), _LONGEST_BREATH)
-        if _WAITED_SECONDS < came - asked < breath:
-            await asyncio.sleep(breath)
-        asked = time.monotonic()
     if (event := _event(unended.rest)) is not None:
         yield [event]
 

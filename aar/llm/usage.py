@@ -126,7 +126,7 @@ class ReportedUsage:
         self.figures: dict[str, Any] = {}
         """The known figures with the service's field names, without implausible ones."""
         self._doubts: dict[str, None] = {}
-        self._output_told = False
+        self._has_final_output = False
 
     def take(self, usage: object, *, last: bool = True) -> None:
         """Add the figures of one event.
@@ -139,29 +139,29 @@ class ReportedUsage:
         if not isinstance(usage, Mapping):
             self._doubts[MISSING] = None
             return
-        told, doubts = _cleaned(usage)
-        self._output_told = self._output_told or (last and "output_tokens" in told)
+        cleaned, doubts = _cleaned(usage)
+        self._has_final_output = self._has_final_output or (last and "output_tokens" in cleaned)
         self._doubts.update(dict.fromkeys(doubts))
-        if _grow(self.figures, told):
+        if _grow(self.figures, cleaned):
             self._doubts[SHRANK] = None
 
-    def bill(self, *, asked: str, model: str | None, content: bool) -> CallBill:
+    def bill(self, *, called: str, model: str | None, content: bool) -> CallBill:
         """Return the charge of a complete reply.
 
         Args:
-            asked: the called model.
+            called: the called model.
             model: named in the reply; None if it names none.
             content: whether the reply has any.
         """
         doubts = [*self._doubts, *_gaps(self.figures)]
-        if MISSING not in doubts and not self._output_told:
+        if MISSING not in doubts and not self._has_final_output:
             doubts.append(NO_END)
         usage = parse_usage(self.figures)
         if not usage.prompt_tokens or (content and not usage.output_tokens):
             doubts.append(ZERO)
-        return self._billed(usage, doubts, asked, model)
+        return self._billed(usage, doubts, called, model)
 
-    def bill_partial(self, worst: Usage, *, asked: str, model: str | None) -> CallBill:
+    def bill_partial(self, worst: Usage, *, called: str, model: str | None) -> CallBill:
         """Return the charge of a reply that broke off.
 
         It has the prompt as the service counted it, if it did, and the longest reply, because the unseen output is
@@ -169,13 +169,13 @@ class ReportedUsage:
         """
         usage = parse_usage(self.figures)
         if "input_tokens" not in self.figures or not usage.prompt_tokens:
-            bill = self._billed(usage.at_least(worst), self._doubts, asked, model or asked)
+            bill = self._billed(usage.at_least(worst), self._doubts, called, model or called)
             return replace(bill, unknown=True)
         longest = replace(usage, output_tokens=max(usage.output_tokens, worst.output_tokens))
-        return self._billed(longest, self._doubts, asked, model or asked)
+        return self._billed(longest, self._doubts, called, model or called)
 
-    def _billed(self, usage: Usage, doubts: Iterable[str], asked: str, model: str | None) -> CallBill:
-        served, known = _served(self.figures, asked, model)
+    def _billed(self, usage: Usage, doubts: Iterable[str], called: str, model: str | None) -> CallBill:
+        served, known = _served(self.figures, called, model)
         return CallBill(usage, served, tuple(dict.fromkeys([*doubts, *(() if known else (UNKNOWN_TERMS,))])))
 
 
@@ -186,11 +186,11 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
     sum and the top-level figure counts, kind by kind. Cache writes of unknown lifetime count as the dearer one-hour
     kind.
     """
-    told, _ = _cleaned(usage)
-    whole, passes = _of_pass(told), [_of_pass(each) for each in told.get("iterations", ())]
+    cleaned, _ = _cleaned(usage)
+    whole, passes = _of_pass(cleaned), [_of_pass(each) for each in cleaned.get("iterations", ())]
     if not passes:
         passes = [whole]
-    searches = told.get("server_tool_use", {}).get("web_search_requests", 0)
+    searches = cleaned.get("server_tool_use", {}).get("web_search_requests", 0)
     together = Usage(
         input_tokens=max(whole.input_tokens, sum(each.input_tokens for each in passes)),
         cache_write_5m_tokens=max(whole.cache_write_5m_tokens, sum(each.cache_write_5m_tokens for each in passes)),
@@ -202,32 +202,32 @@ def parse_usage(usage: Mapping[str, Any]) -> Usage:
     return replace(together, largest_prompt=max(each.prompt_tokens for each in [whole, *passes]))
 
 
-def _of_pass(told: Mapping[str, Any]) -> Usage:
-    written = told.get("cache_creation_input_tokens", 0)
-    created = told.get("cache_creation", {})
+def _of_pass(cleaned: Mapping[str, Any]) -> Usage:
+    written = cleaned.get("cache_creation_input_tokens", 0)
+    created = cleaned.get("cache_creation", {})
     five_minutes = created.get("ephemeral_5m_input_tokens", 0)
     return Usage(
-        input_tokens=told.get("input_tokens", 0),
+        input_tokens=cleaned.get("input_tokens", 0),
         cache_write_5m_tokens=five_minutes,
         cache_write_1h_tokens=max(written - five_minutes, created.get("ephemeral_1h_input_tokens", 0)),
-        cache_read_tokens=told.get("cache_read_input_tokens", 0),
-        output_tokens=told.get("output_tokens", 0),
+        cache_read_tokens=cleaned.get("cache_read_input_tokens", 0),
+        output_tokens=cleaned.get("output_tokens", 0),
     )
 
 
 def _cleaned(usage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the plausible figures of a ``usage`` object, and the doubts about the rest."""
     doubts: list[str] = []
-    told = _whole_figures(usage, _FIGURES, doubts)
+    cleaned = _whole_figures(usage, _FIGURES, doubts)
     for name, figures in (("cache_creation", _LIFETIMES), ("server_tool_use", ("web_search_requests",))):
         part = usage.get(name)
         if isinstance(part, Mapping):
-            told[name] = _whole_figures(part, figures, doubts)
+            cleaned[name] = _whole_figures(part, figures, doubts)
         elif part is not None:
             doubts.append(NOT_WHOLE)
     for name in _TERMS:
         if usage.get(name) is not None:
-            told[name] = str(usage[name])
+            cleaned[name] = str(usage[name])
     rows = usage.get("iterations")
     if isinstance(rows, (list, tuple)) and all(isinstance(row, Mapping) for row in rows):
         passes = [_cleaned({key: value for key, value in row.items() if key != "iterations"}) for row in rows]
@@ -235,14 +235,14 @@ def _cleaned(usage: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             doubts += wrong
             if rows[place].get("model"):
                 row["model"] = str(rows[place]["model"])
-        told["iterations"] = [row for row, _ in passes]
+        cleaned["iterations"] = [row for row, _ in passes]
     elif rows is not None:
         doubts.append(MISSING)
-    return told, doubts
+    return cleaned, doubts
 
 
 def _whole_figures(usage: Mapping[str, Any], names: Iterable[str], doubts: list[str]) -> dict[str, Any]:
-    told = {}
+    cleaned = {}
     for name in names:
         value = usage.get(name)
         if value is None:
@@ -257,29 +257,29 @@ def _whole_figures(usage: Mapping[str, Any], names: Iterable[str], doubts: list[
         bounded = min(max(value, 0), _LARGEST_FIGURE)
         if bounded != int(bounded):
             doubts.append(NOT_WHOLE)
-        told[name] = math.ceil(bounded)
-    return told
+        cleaned[name] = math.ceil(bounded)
+    return cleaned
 
 
-def _grow(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
+def _grow(seen: dict[str, Any], cleaned: Mapping[str, Any]) -> bool:
     """Add later figures to earlier ones.
 
     Return whether any was smaller, which then stays as it was.
     """
-    shrank = _grow_figures(seen, told, _FIGURES)
-    if "cache_creation" in told:
-        shrank |= _grow_split(seen, told)
-    if "server_tool_use" in told:
+    shrank = _grow_figures(seen, cleaned, _FIGURES)
+    if "cache_creation" in cleaned:
+        shrank |= _grow_split(seen, cleaned)
+    if "server_tool_use" in cleaned:
         searches = seen.setdefault("server_tool_use", {})
-        shrank |= _grow_figures(searches, told["server_tool_use"], ("web_search_requests",))
+        shrank |= _grow_figures(searches, cleaned["server_tool_use"], ("web_search_requests",))
     for name in _TERMS:
         # The dearer of two values stays: an unusual value was sent for a reason.
-        if name in told and (name not in seen or told[name] not in _USUAL[name]):
-            seen[name] = told[name]
-    if "iterations" in told:
-        before, now = (parse_usage({"iterations": each.get("iterations", [])}) for each in (seen, told))
+        if name in cleaned and (name not in seen or cleaned[name] not in _USUAL[name]):
+            seen[name] = cleaned[name]
+    if "iterations" in cleaned:
+        before, now = (parse_usage({"iterations": each.get("iterations", [])}) for each in (seen, cleaned))
         fell = any(getattr(now, kind) < getattr(before, kind) for kind in Usage.__slots__)
-        seen["iterations"] = [_larger_pass(before, now)] if fell else told["iterations"]
+        seen["iterations"] = [_larger_pass(before, now)] if fell else cleaned["iterations"]
         shrank |= fell
     return shrank
 
@@ -300,21 +300,21 @@ def _larger_pass(one: Usage, other: Usage) -> dict[str, Any]:
     }
 
 
-def _grow_figures(seen: dict[str, Any], told: Mapping[str, Any], names: Iterable[str]) -> bool:
+def _grow_figures(seen: dict[str, Any], cleaned: Mapping[str, Any], names: Iterable[str]) -> bool:
     shrank = False
     for name in names:
-        if name in told:
-            shrank |= told[name] < seen.get(name, 0)
-            seen[name] = max(told[name], seen.get(name, 0))
+        if name in cleaned:
+            shrank |= cleaned[name] < seen.get(name, 0)
+            seen[name] = max(cleaned[name], seen.get(name, 0))
     return shrank
 
 
-def _grow_split(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
+def _grow_split(seen: dict[str, Any], cleaned: Mapping[str, Any]) -> bool:
     """Take the later split of cache writes.
 
     It may call other tokens long-lived, never fewer.
     """
-    before, later = seen.get("cache_creation", {}), told["cache_creation"]
+    before, later = seen.get("cache_creation", {}), cleaned["cache_creation"]
     written = max(sum(before.values()), sum(later.values()))
     hour = max(each.get("ephemeral_1h_input_tokens", 0) for each in (before, later))
     seen["cache_creation"] = {
@@ -324,18 +324,18 @@ def _grow_split(seen: dict[str, Any], told: Mapping[str, Any]) -> bool:
     return bool(sum(later.values()) < sum(before.values()))
 
 
-def _gaps(told: Mapping[str, Any]) -> list[str]:
-    whole = [told, *told.get("iterations", ())]
+def _gaps(cleaned: Mapping[str, Any]) -> list[str]:
+    whole = [cleaned, *cleaned.get("iterations", ())]
     return [MISSING for each in whole if "input_tokens" not in each or "output_tokens" not in each][:1]
 
 
-def _served(told: Mapping[str, Any], asked: str, model: str | None) -> tuple[ServedTerms, bool]:
+def _served(cleaned: Mapping[str, Any], called: str, model: str | None) -> tuple[ServedTerms, bool]:
     """Return a call's served terms, and whether their price may be known."""
-    geo, speed, tier = (told.get(name, "").lower() for name in _TERMS)
-    named = dict.fromkeys([model or "", *(row["model"] for row in told.get("iterations", ()) if "model" in row)])
+    geo, speed, tier = (cleaned.get(name, "").lower() for name in _TERMS)
+    named = dict.fromkeys([model or "", *(row["model"] for row in cleaned.get("iterations", ()) if "model" in row)])
     known = geo in _ANYWHERE | {"us"} and speed in _USUAL_SPEEDS | {"fast"} and tier in _USUAL_TIERS
     served = ServedTerms(
-        models=tuple(each for each in named if each != asked),
+        models=tuple(each for each in named if each != called),
         regional=geo not in _ANYWHERE,
         fast=speed not in _USUAL_SPEEDS,
     )

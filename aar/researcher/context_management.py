@@ -25,48 +25,48 @@ def text_block(text: str) -> ContentBlock:
     return {"type": "text", "text": text}
 
 
-async def start_conversation(journal: ConversationLog) -> None:
+async def start_conversation(log: ConversationLog) -> None:
     """Add the opening message."""
-    await journal.record(MessageAdded(reason="opening", content=[text_block(OPENING)]))
+    await log.record(MessageAdded(reason="opening", content=[text_block(OPENING)]))
 
 
-async def announce_end(ctx: ResearcherContext, journal: ConversationLog) -> None:
+async def announce_end(ctx: ResearcherContext, log: ConversationLog) -> None:
     """Ask a researcher, once, to write up while there is still budget for it."""
-    if journal.conversation.landing:
+    if log.conversation.landing:
         return
     near = await ctx.approaching_limit()
     if near is not None:
-        await journal.record(MessageAdded(reason="landing", content=[text_block(landing_notice(near))]))
+        await log.record(MessageAdded(reason="landing", content=[text_block(landing_notice(near))]))
 
 
-async def limit_context(ctx: ResearcherContext, journal: ConversationLog, *, now: str = "") -> None:
+async def limit_context(ctx: ResearcherContext, log: ConversationLog, *, now: str = "") -> None:
     """Warn a researcher near its conversation's limit; start a fresh conversation above it.
 
     Args:
         now: the reason to start a fresh one at once, without the last turns.
     """
-    talk = journal.conversation
-    size = context_size(talk)
+    conversation = log.conversation
+    size = context_size(conversation)
     served = service_manages_context(ctx)
     bound = _SERVED_SLACK * ctx.context_tokens if served else ctx.context_tokens
     if now or size > bound:
-        await journal.flush()  # reading the notebook may need a new sandbox
-        kept = talk.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
+        await log.flush()  # reading the notebook may need a new sandbox
+        recent = conversation.recent_turns(_KEPT_TURNS, ctx.context_tokens // 4 * _BYTES_PER_TOKEN)
         content = [text_block(OPENING), text_block(handover_notice(await _notebook(ctx)))]
         reason = now or f"over {ctx.context_tokens} tokens"
-        await journal.record(ContextReset(reason=reason, content=content, kept_turns=0 if now else kept))
-    elif size > _WARN_AT * bound and not served and not talk.warned:
-        await journal.record(MessageAdded(reason="context", content=[text_block(CONTEXT_WARNING)]))
+        await log.record(ContextReset(reason=reason, content=content, kept_turns=0 if now else recent))
+    elif size > _WARN_AT * bound and not served and not conversation.warned:
+        await log.record(MessageAdded(reason="context", content=[text_block(CONTEXT_WARNING)]))
 
 
-def context_size(talk: Conversation) -> int:
+def context_size(conversation: Conversation) -> int:
     """Return the size of the next prompt in tokens.
 
     The service counted it, or else it is estimated from bytes.
     """
-    if talk.prompt_tokens:
-        return talk.prompt_tokens + talk.output_tokens
-    return token_upper_bound(talk.messages) // _BYTES_PER_TOKEN
+    if conversation.prompt_tokens:
+        return conversation.prompt_tokens + conversation.output_tokens
+    return token_upper_bound(conversation.messages) // _BYTES_PER_TOKEN
 
 
 async def _notebook(ctx: ResearcherContext, tries: int = 3) -> str:

@@ -8,7 +8,7 @@ log contains: a turn with unanswered calls is ``pending``, and no request is mad
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from sqlalchemy import Table, bindparam
@@ -76,7 +76,7 @@ class Conversation:
     """Messages included in ``prompt_tokens``."""
     _calls: dict[str, ToolCall] = field(default_factory=dict)
     _results: dict[str, ContentBlock] = field(default_factory=dict)
-    _held: list[ContentBlock] = field(default_factory=list)
+    _buffered: list[ContentBlock] = field(default_factory=list)
     """Text added while calls were unanswered; follows their results."""
 
     @property
@@ -96,7 +96,7 @@ class Conversation:
         """Apply one event; ignore kinds that do not concern the conversation."""
         if isinstance(event, MessageAdded):
             if self.pending_calls:
-                self._held.extend(event.content)
+                self._buffered.extend(event.content)
             else:
                 self._add_user_content(event.content)
             if event.news_cursor is not None:
@@ -107,7 +107,7 @@ class Conversation:
             self._turn(event)
         elif isinstance(event, ToolStarted):
             if event.tool_use_id in self._calls:
-                self._calls[event.tool_use_id] = _interrupted(self._calls[event.tool_use_id])
+                self._calls[event.tool_use_id] = replace(self._calls[event.tool_use_id], interrupted=True)
         elif isinstance(event, ToolFinished):
             self._result(event)
         elif isinstance(event, ContextReset):
@@ -148,13 +148,13 @@ class Conversation:
 
         At most ``most``, of at most ``most_bytes`` together.
         """
-        kept = size = 0
+        recent = size = 0
         for message in reversed(self.messages):
             size += token_upper_bound([message])
-            if kept == most or size > most_bytes:
+            if recent == most or size > most_bytes:
                 break
-            kept += message["role"] == "assistant"
-        return kept
+            recent += message["role"] == "assistant"
+        return recent
 
     def _add_user_content(self, content: Sequence[ContentBlock]) -> None:
         if self.messages and self.messages[-1]["role"] == "user":
@@ -231,22 +231,18 @@ class Conversation:
         if event.tool == "finish" and not event.is_error:
             self.finished = str(self._calls[event.tool_use_id].input.get("summary", ""))
         if not self.pending_calls:
-            self._add_user_content([*(self._results[call_id] for call_id in self._calls), *self._held])
-            self._held = []
+            self._add_user_content([*(self._results[call_id] for call_id in self._calls), *self._buffered])
+            self._buffered = []
 
     def _reset(self, event: ContextReset) -> None:
         starts = [index for index, message in enumerate(self.messages) if message["role"] == "assistant"]
-        kept = self.messages[starts[-event.kept_turns] :] if event.kept_turns else []
+        recent = self.messages[starts[-event.kept_turns] :] if event.kept_turns else []
         # The last turn's reasoning belongs to the call whose result comes next: it stays complete.
         last = starts[-1] - len(self.messages) if starts else 0
-        kept = [*without_thinking(kept[:last]), *kept[last:]] if kept else []
-        self.messages = [{"role": "user", "content": list(event.content)}, *kept]
+        recent = [*without_thinking(recent[:last]), *recent[last:]] if recent else []
+        self.messages = [{"role": "user", "content": list(event.content)}, *recent]
         self.prompt_tokens = self.output_tokens = self._counted = 0
         self.warned = False
-
-
-def _interrupted(call: ToolCall) -> ToolCall:
-    return ToolCall(call.id, call.key, call.name, call.input, call.cut_off, interrupted=True)
 
 
 def without_thinking(messages: Sequence[Message]) -> list[Message]:
@@ -255,9 +251,9 @@ def without_thinking(messages: Sequence[Message]) -> list[Message]:
     Only the model and the conversation of the reasoning may see it again.
     """
     return [
-        {**message, "content": kept}
+        {**message, "content": recent}
         if message["role"] == "assistant"
-        and (kept := [block for block in message["content"] if block.get("type") not in REASONING_BLOCK_TYPES])
+        and (recent := [block for block in message["content"] if block.get("type") not in REASONING_BLOCK_TYPES])
         else message
         for message in messages
     ]
@@ -297,7 +293,7 @@ class ConversationLog:
         """The last event whose news are known; ahead of the log's own cursor while there are none."""
         self.announced: set[str] = set()
         """Calls that this object logged as started and that have not begun yet."""
-        self._held: list[AnyEvent] = []
+        self._buffered: list[AnyEvent] = []
         self._db = db
         self._campaign_id = campaign_id
         self._researcher_id = researcher_id
@@ -325,23 +321,20 @@ class ConversationLog:
     def buffer(self, event: AnyEvent) -> None:
         """Buffer an event for the next transaction."""
         self.conversation.apply(event)
-        self._held.append(event)
+        self._buffered.append(event)
 
     async def flush(self) -> None:
         """Append the buffered events, if any."""
-        if self._held:
+        if self._buffered:
             await self.record()
 
     def append_with_buffered(self, session: Session, *events: AnyEvent) -> None:
-        """Append the buffered events in the caller's transaction.
-
-        Return them to be applied after its commit.
-        """
-        held = tuple(self._held)
-        if held:
+        """Append the buffered events and others in the caller's transaction."""
+        buffered = tuple(self._buffered)
+        if buffered:
             # Buffered until then: after a rollback the next transaction writes it.
-            on_commit(session, lambda: self._held.__delitem__(slice(len(held))))
-        events = (*held, *events)
+            on_commit(session, lambda: self._buffered.__delitem__(slice(len(buffered))))
+        events = (*buffered, *events)
         append_events(session, self._campaign_id, events, self._researcher_id)
         update_activity(session, self._researcher_id, events)
 
@@ -375,32 +368,23 @@ def update_activity(session: Session, researcher_id: str, events: Sequence[AnyEv
 
     Events that begin nothing leave it unchanged.
     """
-    begun = [(line, _state(event)) for event in events if (line := _line(event))]
+    begun = [activity for event in events if (activity := _activity(event)) is not None]
     if begun:
         doing, state = begun[-1]
         # A model may write characters that no database stores as text.
-        kept = doing[:_LONGEST].replace("\0", "").encode("utf-8", "replace").decode()
-        row = {"who": researcher_id, "doing": kept, "state": state}
-        session.connection().execute(_UPDATE, row)
+        storable = doing[:_LONGEST].replace("\0", "").encode("utf-8", "replace").decode()
+        session.connection().execute(_UPDATE, {"who": researcher_id, "doing": storable, "state": state})
 
 
-def _state(event: AnyEvent) -> str:
-    match event:
-        case ToolStarted(tool="wait"):
-            return "waiting"
-        case BlockBegun(doing=doing) if is_waiting(doing):
-            return "waiting"
-        case _:
-            return "running"
-
-
-def _line(event: AnyEvent) -> str:
+def _activity(event: AnyEvent) -> tuple[str, str] | None:
+    """Return what an event begins, and the researcher's state; None if it begins nothing."""
     match event:
         case ToolStarted(tool=tool, about=about):
-            return about if about.startswith(tool) else f"{tool}: {about}"
+            doing = about if about.startswith(tool) else f"{tool}: {about}"
+            return doing, "waiting" if tool == "wait" else "running"
         case ModelCalled():
-            return "thinking"
-        case BlockBegun(doing=doing):
-            return doing
+            return "thinking", "running"
+        case BlockBegun(doing=doing) if doing:
+            return doing, "waiting" if is_waiting(doing) else "running"
         case _:
-            return ""
+            return None

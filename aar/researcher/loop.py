@@ -59,14 +59,14 @@ async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
     """
     # A call whose end could not be recorded during a database outage must not block the budget for long.
     await ctx.ledger.write_off(ctx.researcher_id)
-    journal = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
+    log = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
     try:
-        return await _work(ctx, journal)
+        return await _work(ctx, log)
     except StopRequested:
         return ResearcherOutcome("paused", "pause asked for")
     except LimitReached as error:
         breach = error.breach
-        await journal.record(
+        await log.record(
             LimitHit(
                 scope=breach.scope,
                 limit=breach.limit,
@@ -77,7 +77,7 @@ async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
         )
         return ResearcherOutcome("limit", str(error))
     except ModelUnavailable as error:
-        return ResearcherOutcome(_outcome_of_outage(ctx, journal, error), str(error))
+        return ResearcherOutcome(_outcome_of_outage(ctx, log, error), str(error))
     except BackendAway as error:
         return ResearcherOutcome("away", str(error))
     except StillInUse:
@@ -87,7 +87,7 @@ async def run_researcher(ctx: ResearcherContext) -> ResearcherOutcome:
     finally:
         # If this fails, an answered call counts as one with an unknown effect, and no more.
         with anyio.CancelScope(shield=True):
-            await best_effort(journal.flush(), log_failure("could not log the last tool results"))
+            await best_effort(log.flush(), log_failure("could not log the last tool results"))
 
 
 @dataclass(slots=True)
@@ -113,59 +113,59 @@ class _TroubleCounts:
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=_COMPARED_TURNS))
 
 
-async def _work(ctx: ResearcherContext, journal: ConversationLog) -> ResearcherOutcome:
-    talk, strain, system = journal.conversation, _TroubleCounts(), system_prompt(ctx)
-    if not talk.messages:
-        await start_conversation(journal)
-    while talk.finished is None:
-        if ctx.stopping.is_set() and not journal.announced:
+async def _work(ctx: ResearcherContext, log: ConversationLog) -> ResearcherOutcome:
+    conversation, trouble, system = log.conversation, _TroubleCounts(), system_prompt(ctx)
+    if not conversation.messages:
+        await start_conversation(log)
+    while conversation.finished is None:
+        if ctx.stopping.is_set() and not log.announced:
             raise StopRequested
-        if talk.pending_calls:
-            await _use_tools(ctx, journal, strain)
-        elif len(strain.odd_replies) > ctx.patience:
-            what = " or ".join(dict.fromkeys(strain.odd_replies))
-            return ResearcherOutcome("failed", f"{len(strain.odd_replies)} replies in a row were {what}")
-        elif strain.barren_turns > ctx.patience:
-            return ResearcherOutcome("failed", f"{strain.barren_turns} turns in a row made no progress")
-        elif not talk.awaits_model:
-            strain.barren_turns += 1
-            await journal.record(MessageAdded(reason="nudge", content=[text_block(NUDGE)]))
+        if conversation.pending_calls:
+            await _use_tools(ctx, log, trouble)
+        elif len(trouble.odd_replies) > ctx.patience:
+            what = " or ".join(dict.fromkeys(trouble.odd_replies))
+            return ResearcherOutcome("failed", f"{len(trouble.odd_replies)} replies in a row were {what}")
+        elif trouble.barren_turns > ctx.patience:
+            return ResearcherOutcome("failed", f"{trouble.barren_turns} turns in a row made no progress")
+        elif not conversation.awaits_model:
+            trouble.barren_turns += 1
+            await log.record(MessageAdded(reason="nudge", content=[text_block(NUDGE)]))
         else:
-            turns = talk.turns
-            await _next_turn(ctx, journal, system, strain)
-            if talk.turns > turns and not talk.pending_calls:
-                strain.barren_turns += talk.last_stop == "pause_turn"
-                odd = ("refused" if talk.last_stop == "refusal" else "empty") if talk.void else ""
-                await _handle_odd_reply(ctx, journal, strain, odd)
-    return ResearcherOutcome("finished", talk.finished)
+            turns = conversation.turns
+            await _next_turn(ctx, log, system, trouble)
+            if conversation.turns > turns and not conversation.pending_calls:
+                trouble.barren_turns += conversation.last_stop == "pause_turn"
+                odd = ("refused" if conversation.last_stop == "refusal" else "empty") if conversation.void else ""
+                await _handle_odd_reply(ctx, log, trouble, odd)
+    return ResearcherOutcome("finished", conversation.finished)
 
 
-async def _use_tools(ctx: ResearcherContext, journal: ConversationLog, strain: _TroubleCounts) -> None:
-    talk, began, calls = journal.conversation, time.monotonic(), journal.conversation.pending_calls
-    done = await execute_calls(ctx, journal)
-    if talk.pending_calls or talk.finished is not None:
+async def _use_tools(ctx: ResearcherContext, log: ConversationLog, trouble: _TroubleCounts) -> None:
+    conversation, began, calls = log.conversation, time.monotonic(), log.conversation.pending_calls
+    done = await execute_calls(ctx, log)
+    if conversation.pending_calls or conversation.finished is not None:
         return
     odd = ""
     if all(isinstance(call.input, dict) and INVALID_INPUT in call.input for call in calls):
         odd = "unreadable"
-    elif time.monotonic() - began < _QUICK_SECONDS and _turn_fingerprint(talk, calls) in strain.recent:
+    elif time.monotonic() - began < _QUICK_SECONDS and _turn_fingerprint(conversation, calls) in trouble.recent:
         odd = "repeated"
     else:
-        strain.recent.append(_turn_fingerprint(talk, calls))
-    strain.barren_turns = 0 if done and not odd else strain.barren_turns + 1
-    await _handle_odd_reply(ctx, journal, strain, odd)
+        trouble.recent.append(_turn_fingerprint(conversation, calls))
+    trouble.barren_turns = 0 if done and not odd else trouble.barren_turns + 1
+    await _handle_odd_reply(ctx, log, trouble, odd)
 
 
-def _turn_fingerprint(talk: Conversation, calls: Sequence[ToolCall]) -> str:
+def _turn_fingerprint(conversation: Conversation, calls: Sequence[ToolCall]) -> str:
     """Return a fingerprint of a turn's content, calls and results, without call ids."""
-    turn, results = talk.messages[-2]["content"], talk.messages[-1]["content"]
-    said = [block.get("text") for block in turn if block.get("type") not in {*REASONING_BLOCK_TYPES, "tool_use"}]
-    asked = [(call.name, call.input) for call in calls]
-    told = [block.get("content") for block in results if block.get("type") == "tool_result"]
-    return json.dumps([said, asked, told], sort_keys=True)
+    turn, results = conversation.messages[-2]["content"], conversation.messages[-1]["content"]
+    texts = [block.get("text") for block in turn if block.get("type") not in {*REASONING_BLOCK_TYPES, "tool_use"}]
+    calls_made = [(call.name, call.input) for call in calls]
+    shown = [block.get("content") for block in results if block.get("type") == "tool_result"]
+    return json.dumps([texts, calls_made, shown], sort_keys=True)
 
 
-async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, strain: _TroubleCounts, odd: str) -> None:
+async def _handle_odd_reply(ctx: ResearcherContext, log: ConversationLog, trouble: _TroubleCounts, odd: str) -> None:
     """Wait after an odd reply, and later start a fresh conversation.
 
     The cause is in the current conversation.
@@ -175,61 +175,61 @@ async def _handle_odd_reply(ctx: ResearcherContext, journal: ConversationLog, st
     """
     if not odd:
         # The fallback's good reply proves nothing about the model of the next call.
-        if not journal.conversation.by_fallback:
-            strain.odd_replies, strain.fell_back = [], False
+        if not log.conversation.by_fallback:
+            trouble.odd_replies, trouble.fell_back = [], False
         return
-    strain.odd_replies.append(odd)
-    count = len(strain.odd_replies)
+    trouble.odd_replies.append(odd)
+    count = len(trouble.odd_replies)
     if count > ctx.patience:
         return
     await ctx.pause(min(_MAX_BACKOFF_SECONDS, 2.0 ** (count - 1)) * random.uniform(0.5, 1.0))  # noqa: S311
     if count == _ODD_TO_SET_ASIDE:
-        what = " or ".join(dict.fromkeys(strain.odd_replies))
-        await limit_context(ctx, journal, now=f"{count} replies in a row were {what}")
+        what = " or ".join(dict.fromkeys(trouble.odd_replies))
+        await limit_context(ctx, log, now=f"{count} replies in a row were {what}")
 
 
 def _outcome_of_outage(
-    ctx: ResearcherContext, journal: ConversationLog, error: ModelUnavailable
+    ctx: ResearcherContext, log: ConversationLog, error: ModelUnavailable
 ) -> Literal["away", "failed"]:
     """Return ``away`` for an outage, or ``failed`` if the service never answered."""
-    known = ctx.gateway.watch.has_ever_answered or journal.conversation.turns
+    known = ctx.gateway.outages.has_ever_answered or log.conversation.turns
     return "failed" if isinstance(error, ServiceUnreachable) and not known else "away"
 
 
 async def _next_turn(
-    ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], strain: _TroubleCounts
+    ctx: ResearcherContext, log: ConversationLog, system: tuple[str, str], trouble: _TroubleCounts
 ) -> None:
-    told = journal.conversation.last_stop != "pause_turn"
-    if told:
-        await announce_end(ctx, journal)
-        await limit_context(ctx, journal)
-    by_fallback = len(strain.odd_replies) == _ODD_TO_FALL_BACK and not strain.fell_back
-    strain.fell_back |= by_fallback
+    with_news = log.conversation.last_stop != "pause_turn"
+    if with_news:
+        await announce_end(ctx, log)
+        await limit_context(ctx, log)
+    by_fallback = len(trouble.odd_replies) == _ODD_TO_FALL_BACK and not trouble.fell_back
+    trouble.fell_back |= by_fallback
     began = time.monotonic()
     try:
-        await take_turn(ctx, journal, system, with_news=told, by_fallback=by_fallback)
-        strain.failed_calls = 0
+        await take_turn(ctx, log, system, with_news=with_news, by_fallback=by_fallback)
+        trouble.failed_calls = 0
     except PromptTooLong as error:
-        strain.failed_calls += 1
-        if strain.failed_calls > 1:
+        trouble.failed_calls += 1
+        if trouble.failed_calls > 1:
             raise
         refused = isinstance(error, ConversationRejected)
-        await limit_context(ctx, journal, now="refused by the service" if refused else "too long for the model")
+        await limit_context(ctx, log, now="refused by the service" if refused else "too long for the model")
     except ModelUnavailable as error:
-        if strain.failed_calls == 0:
-            strain.failing_since, strain.paused_before = began, ctx.gateway.pacer.paused_seconds
-        strain.failed_calls += 1
+        if trouble.failed_calls == 0:
+            trouble.failing_since, trouble.paused_before = began, ctx.gateway.limiter.paused_seconds
+        trouble.failed_calls += 1
         # The gateway used its patience; only a broken stream, or replies to other researchers, justify a new call.
-        hopeful = isinstance(error, StreamInterrupted) or ctx.gateway.watch.answered_at > began
+        hopeful = isinstance(error, StreamInterrupted) or ctx.gateway.outages.answered_at > began
         if isinstance(error, ServicePausing) or not hopeful:
             raise
         # Each broken stream may be billed: wait for them no longer than for a service that refuses.
-        paused = ctx.gateway.pacer.paused_seconds - strain.paused_before
-        away = time.monotonic() - strain.failing_since - paused > ctx.gateway.patience_seconds
-        away = away and strain.failed_calls >= _FEWEST_TRIES
-        if strain.failed_calls >= ctx.patience or (away and ctx.gateway.watch.answered_at <= strain.failing_since):
-            if ctx.gateway.watch.answered_at <= strain.failing_since:
+        paused = ctx.gateway.limiter.paused_seconds - trouble.paused_before
+        away = time.monotonic() - trouble.failing_since - paused > ctx.gateway.patience_seconds
+        away = away and trouble.failed_calls >= _FEWEST_TRIES
+        if trouble.failed_calls >= ctx.patience or (away and ctx.gateway.outages.answered_at <= trouble.failing_since):
+            if ctx.gateway.outages.answered_at <= trouble.failing_since:
                 raise
-            said = f"{strain.failed_calls} calls in a row failed while others were answered"
-            raise GatewayError(f"{said}: {error.message}", error.remedy) from error
-        await ctx.pause(min(_MAX_BACKOFF_SECONDS, 2.0**strain.failed_calls) * random.uniform(0.5, 1.0))  # noqa: S311
+            cause = f"{trouble.failed_calls} calls in a row failed while others were answered"
+            raise GatewayError(f"{cause}: {error.message}", error.remedy) from error
+        await ctx.pause(min(_MAX_BACKOFF_SECONDS, 2.0**trouble.failed_calls) * random.uniform(0.5, 1.0))  # noqa: S311

@@ -31,7 +31,7 @@ _SUMMARY_TOKENS = 8192
 
 
 def build_request(
-    ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], *, model: str | None = None
+    ctx: ResearcherContext, log: ConversationLog, system: tuple[str, str], *, model: str | None = None
 ) -> ModelRequest:
     """Build the next request.
 
@@ -39,9 +39,9 @@ def build_request(
         system: the team's and the researcher's own part of the system prompt.
         model: another model than the researcher's own, which does not receive the other's reasoning.
     """
-    talk, own = journal.conversation, model is None
-    lifetime = choose_cache_lifetime(ctx, journal)
-    messages: list[Message] = talk.request_messages(lifetime)
+    conversation, own = log.conversation, model is None
+    lifetime = _cache_lifetime(ctx, log)
+    messages: list[Message] = conversation.request_messages(lifetime)
     extra, betas = _options(ctx) if own else ({}, ())
     return ModelRequest(
         model=model or ctx.model,
@@ -51,28 +51,28 @@ def build_request(
         max_tokens=ctx.max_output_tokens,
         extra=extra,
         betas=betas,
-        encoder=journal.encoder,
+        encoder=log.encoder,
     )
 
 
-def choose_cache_lifetime(ctx: ResearcherContext, journal: ConversationLog) -> CacheLifetime:
-    """Choose the lifetime of the request's cache entries."""
+def _cache_lifetime(ctx: ResearcherContext, log: ConversationLog) -> CacheLifetime:
+    """Return the lifetime of the request's cache entries."""
     if ctx.options.cache != "auto":
         return ctx.options.cache
-    talk = journal.conversation
-    new = talk.prompt_tokens // max(talk.turns, 1)
-    return journal.cache_ttl.choose_lifetime(talk.prompt_tokens, new)
+    conversation = log.conversation
+    new = conversation.prompt_tokens // max(conversation.turns, 1)
+    return log.cache_ttl.choose_lifetime(conversation.prompt_tokens, new)
 
 
 def worst_case_tokens(
-    ctx: ResearcherContext, journal: ConversationLog, system: tuple[str, str], request: ModelRequest
+    ctx: ResearcherContext, log: ConversationLog, system: tuple[str, str], request: ModelRequest
 ) -> tuple[int, int]:
     """Return upper bounds of a call's tokens, including a compaction before it.
 
     One bound is for the prompt, the other for the output.
     """
     own = request.model == ctx.model
-    bound = journal.conversation.max_prompt_tokens(_stable_tokens(system), own=own)
+    bound = log.conversation.max_prompt_tokens(_stable_tokens(system), own=own)
     if request.may_compact and bound > ctx.context_tokens:
         return 2 * bound + _SUMMARY_TOKENS, ctx.max_output_tokens + _SUMMARY_TOKENS
     return bound, ctx.max_output_tokens
@@ -83,27 +83,19 @@ def service_manages_context(ctx: ResearcherContext) -> bool:
 
     Then a fresh one is needed only if the service refuses it.
     """
-    return _compacts(ctx)
+    return ctx.options.context != "local" and ctx.capabilities.compaction
 
 
 def _options(ctx: ResearcherContext) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the request's further parameters, and the betas that they need."""
     extra: dict[str, Any] = {}
+    edits: list[dict[str, Any]] = []
+    betas: tuple[str, ...] = ()
     if ctx.options.thinking == "auto" and ctx.capabilities.adaptive_thinking:
         extra["thinking"] = {"type": "adaptive"}
     if ctx.options.effort is not None and ctx.capabilities.effort:
         extra["output_config"] = {"effort": ctx.options.effort}
-    edits, betas = _edits(ctx)
-    if edits:
-        extra["context_management"] = {"edits": edits}
-    return extra, betas
-
-
-def _edits(ctx: ResearcherContext) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    edits: list[dict[str, Any]] = []
-    betas: tuple[str, ...] = ()
-    if ctx.options.context == "local":
-        return edits, betas
-    if ctx.capabilities.clear_tool_uses and ctx.options.context == "clear":
+    if ctx.options.context == "clear" and ctx.capabilities.clear_tool_uses:
         edits.append(
             {
                 "type": "clear_tool_uses_20250919",
@@ -113,14 +105,12 @@ def _edits(ctx: ResearcherContext) -> tuple[list[dict[str, Any]], tuple[str, ...
             }
         )
         betas += (_EDITING,)
-    if ctx.capabilities.compaction:
+    if service_manages_context(ctx):
         edits.append({"type": "compact_20260112", "trigger": _tokens(ctx.context_tokens), "instructions": _SUMMARY})
         betas += (_COMPACTING,)
-    return edits, betas
-
-
-def _compacts(ctx: ResearcherContext) -> bool:
-    return ctx.options.context != "local" and ctx.capabilities.compaction
+    if edits:
+        extra["context_management"] = {"edits": edits}
+    return extra, betas
 
 
 def _tokens(value: float) -> dict[str, Any]:

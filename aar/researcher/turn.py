@@ -43,7 +43,7 @@ _WAITED_FOR = frozenset({"usd", "tokens"})
 
 async def take_turn(
     ctx: ResearcherContext,
-    journal: ConversationLog,
+    log: ConversationLog,
     system: tuple[str, str],
     *,
     with_news: bool = False,
@@ -67,20 +67,20 @@ async def take_turn(
     fallback = ctx.fallback
     if not (by_fallback and fallback is not None):
         try:
-            if not await _call(ctx, journal, system, ctx.gateway, with_news=with_news):
-                await _call(ctx, journal, system, ctx.gateway)
+            if not await _call(ctx, log, system, ctx.gateway, with_news=with_news):
+                await _call(ctx, log, system, ctx.gateway)
             return
         except StreamInterrupted:
             raise
         except (ModelUnavailable, ModelNotFound):
             if fallback is None:
                 raise
-    await _call(ctx, journal, system, fallback.gateway, model=fallback.model)
+    await _call(ctx, log, system, fallback.gateway, model=fallback.model)
 
 
 async def _call(
     ctx: ResearcherContext,
-    journal: ConversationLog,
+    log: ConversationLog,
     system: tuple[str, str],
     gateway: Gateway,
     *,
@@ -95,16 +95,16 @@ async def _call(
         model: another than the researcher's own.
         with_news: add the news first. They change the request, so if there are any, nothing is reserved.
     """
-    request = build_request(ctx, journal, system, model=model)
+    request = build_request(ctx, log, system, model=model)
     request_id = f"call-{uuid.uuid4().hex}"
     reply: CompleteReply | None = None
-    news, cursor = None, journal.news_seen
+    news, cursor = None, log.news_seen
 
     def begin(session: Session) -> bool:
         nonlocal news, cursor
         if with_news:
-            news, cursor = _news_message(session, ctx, journal.news_seen)
-        journal.append_with_buffered(session, news or ModelCalled(request_id=request_id, model=request.model))
+            news, cursor = _news_message(session, ctx, log.news_seen)
+        log.append_with_buffered(session, news or ModelCalled(request_id=request_id, model=request.model))
         return news is None
 
     def failed(session: Session, error: BaseException) -> None:
@@ -112,45 +112,43 @@ async def _call(
         if isinstance(error, StreamInterrupted) or (not cause and isinstance(error, (AarError, StopRequested))):
             cause = str(error) or "pause asked for"
         cut_off = "cut off" if bill.send_status.sent else "cut off before it was sent"
-        journal.append_with_buffered(session, ModelCallFailed(request_id=request_id, error=cause or cut_off))
+        log.append_with_buffered(session, ModelCallFailed(request_id=request_id, error=cause or cut_off))
 
     async def show_wait(tries: int, seconds: float) -> None:
         (ctx.resting.add if seconds > 0 else ctx.resting.discard)(ctx.researcher_id)
         with suppress(DatabaseError):  # it is only for people
-            await journal.record(BlockBegun(request_id=request_id, doing=waiting_line(tries, seconds)))
+            await log.record(BlockBegun(request_id=request_id, doing=waiting_line(tries, seconds)))
 
-    most_input, most_output = worst_case_tokens(ctx, journal, system, request)
+    most_input, most_output = worst_case_tokens(ctx, log, system, request)
     async with ctx.ledger.metered(
         WorstCase("model", request.model, most_input, most_output),
         request_id=request_id,
         researcher_id=ctx.researcher_id,
         beside=begin,
-        wait=_wait_for_other_calls(ctx, journal),
+        wait=_wait_for_other_calls(ctx, log),
         failed=failed,
     ) as bill:
-        journal.news_seen = cursor
+        log.news_seen = cursor
         if news is not None:
-            journal.conversation.apply(news)
+            log.conversation.apply(news)
             return False
-        journal.cache_ttl.record_call()
+        log.cache_ttl.record_call()
         try:
             reply = await gateway.complete(
                 request,
                 interruptible=ctx.unless_stopping,
-                progress=_progress(journal, request_id),
+                progress=_progress(log, request_id),
                 status=bill.send_status,
                 waiting=show_wait,
             )
         finally:
             ctx.resting.discard(ctx.researcher_id)
         bill.use(reply)
-        await _record(ctx, journal, request, reply, bill)
+        await _record(ctx, log, request, reply, bill)
     return True
 
 
-def _wait_for_other_calls(
-    ctx: ResearcherContext, journal: ConversationLog
-) -> Callable[[LimitReached], Awaitable[None]]:
+def _wait_for_other_calls(ctx: ResearcherContext, log: ConversationLog) -> Callable[[LimitReached], Awaitable[None]]:
     """Wait after a refusal if only reservations of calls under way block the call.
 
     A worst case is several times the usual cost of a call. Near a limit, the reservations of a few calls under way can
@@ -159,7 +157,7 @@ def _wait_for_other_calls(
     deadline = time.monotonic() + _LONGEST_WAIT
 
     async def wait(refusal: LimitReached) -> None:
-        await journal.flush()
+        await log.flush()
         if time.monotonic() > deadline or not await _may_pass(ctx, refusal.breach):
             raise refusal
         await ctx.pause(_POLL_SECONDS)
@@ -188,7 +186,7 @@ def _news_message(session: Session, ctx: ResearcherContext, seen: int) -> tuple[
     return MessageAdded(reason="news", content=content, news_cursor=news.cursor), news.cursor
 
 
-def _progress(journal: ConversationLog, request_id: str) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
+def _progress(log: ConversationLog, request_id: str) -> Callable[[Mapping[str, Any]], Awaitable[None]]:
     shown = time.monotonic()
 
     async def show(block: Mapping[str, Any]) -> None:
@@ -197,23 +195,23 @@ def _progress(journal: ConversationLog, request_id: str) -> Callable[[Mapping[st
             shown = time.monotonic()
             kind = str(block.get("type"))
             doing = f"calling {block.get('name')}" if kind.endswith("tool_use") else _DOING.get(kind, kind)
-            await journal.record(BlockBegun(request_id=request_id, doing=doing))
+            await log.record(BlockBegun(request_id=request_id, doing=doing))
 
     return show
 
 
 async def _record(
-    ctx: ResearcherContext, journal: ConversationLog, request: ModelRequest, reply: CompleteReply, bill: Bill
+    ctx: ResearcherContext, log: ConversationLog, request: ModelRequest, reply: CompleteReply, bill: Bill
 ) -> None:
     """Record a turn with its charge; the reply is paid already, so wait for an unreachable database."""
-    content, renamed = with_unique_ids(reply.content, journal.conversation.call_ids)
+    content, renamed = with_unique_ids(reply.content, log.conversation.call_ids)
     received = replace(reply, content=content)
     unwritten: Exception | None = None
 
     def receive(session: Session) -> Sequence[AnyEvent]:
         if unwritten is not None and not bill.is_open_in(session):
             raise unwritten  # it was written, but the confirmation got lost: the log has the turn
-        turn = _turn(received, renamed, bill, bill.settle_in(session), asked=request.model, own=ctx.model)
+        turn = _turn(received, renamed, bill, bill.settle_in(session), called=request.model, own_model=ctx.model)
         begun = None if ctx.stopping.is_set() else first_tool_started(turn)
         return [turn, begun] if begun else [turn]
 
@@ -221,7 +219,7 @@ async def _record(
         pause, deadline = 0.5, time.monotonic() + _LONGEST_WAIT
         while True:
             try:
-                written = await journal.write(receive)
+                written = await log.write(receive)
                 break
             except Exception as error:
                 if error is unwritten:
@@ -235,16 +233,16 @@ async def _record(
                 with anyio.move_on_after(pause):
                     await ctx.stopping.wait()
                 pause = min(2 * pause, 30.0)
-    journal.announced = {event.tool_use_id for event in written if isinstance(event, ToolStarted)}
+    log.announced = {event.tool_use_id for event in written if isinstance(event, ToolStarted)}
 
 
 def _turn(
-    reply: CompleteReply, renamed: dict[str, str], bill: Bill, usd: Decimal, *, asked: str, own: str
+    reply: CompleteReply, renamed: dict[str, str], bill: Bill, usd: Decimal, *, called: str, own_model: str
 ) -> TurnReceived:
     used = bill.usage
     return TurnReceived(
         request_id=bill.request_id,
-        model=reply.model or asked,
+        model=reply.model or called,
         content=reply.content,
         stop_reason=reply.stop_reason,
         output_tokens=used.output_tokens,
@@ -252,6 +250,6 @@ def _turn(
         # Implausible figures must not bound later prompts.
         prompt_tokens=0 if bill.doubts else used.tier_tokens,
         cleared_tool_uses=reply.cleared_tool_uses,
-        fallback=asked != own,
+        fallback=called != own_model,
         service_ids=renamed,
     )

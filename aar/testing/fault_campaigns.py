@@ -146,7 +146,7 @@ async def _live(
     ledger = Ledger(db, CAMPAIGN, schedule.limits, PriceBook())
     policy = RetryPolicy(deadline=0.4, first=0.005, longest=0.05)
     paces = LimiterPolicy(initial=schedule.dice.randint(1, 8), failures=4, cooldown=0.01, max_cooldown=0.05)
-    gateways = [Gateway(base_url, timeout=SILENCE, policy=policy, pacer=AdaptiveLimiter(paces)) for _ in range(2)]
+    gateways = [Gateway(base_url, timeout=SILENCE, policy=policy, limiter=AdaptiveLimiter(paces)) for _ in range(2)]
     try:
         with contextlib.suppress(ControllerKilled):
             await ledger.load()

@@ -30,7 +30,7 @@ def bill(*told: Any, model: str | None = MODEL, content: bool = True) -> CallBil
     seen = ReportedUsage()
     for place, each in enumerate(told):
         seen.take(each, last=place == len(told) - 1)
-    return seen.bill(asked=MODEL, model=model, content=content)
+    return seen.bill(called=MODEL, model=model, content=content)
 
 
 def test_sound_figures_leave_no_doubt() -> None:
@@ -178,12 +178,12 @@ def test_what_a_reply_costs_never_falls_while_it_comes_in(told: list[Any], conte
     seen, before, worst = ReportedUsage(), Decimal(0), Usage(cache_write_1h_tokens=8000)
     for each in told:
         seen.take(each, last=False)
-        broken = seen.bill_partial(worst, asked=MODEL, model=MODEL)
+        broken = seen.bill_partial(worst, called=MODEL, model=MODEL)
         known = _least(reading.parse_usage(seen.figures), broken.served)
         assert known >= before
         assert PriceBook().cost(MODEL, broken.usage, broken.served) >= known
         before = known
-    whole = seen.bill(asked=MODEL, model=MODEL, content=content)
+    whole = seen.bill(called=MODEL, model=MODEL, content=content)
     assert PriceBook().cost(MODEL, whole.usage, whole.served) >= before
     assert min(getattr(whole.usage, kind) for kind in Usage.__slots__) >= 0
     if not whole.usage.prompt_tokens or (content and not whole.usage.output_tokens):

@@ -17,7 +17,7 @@ def test_delays_grow_and_stop_at_the_deadline() -> None:
         assert delay is not None
         assert most / 2 <= delay <= most
     assert policy.delay(9, 99) is None
-    assert policy.delay(9, 99, asked=200) is not None
+    assert policy.delay(9, 99, requested_pause=200) is not None
 
 
 def test_retry_after_in_all_its_forms() -> None:

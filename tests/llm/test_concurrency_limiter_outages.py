@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 async def test_nobody_waits_in_line_beyond_their_patience_for_a_service_that_is_away() -> None:
     pacer = AdaptiveLimiter(LimiterPolicy(failures=4, cooldown=60.0))
     gateway = Gateway(
-        "http://127.0.0.1:1", SecretStr(KEY), policy=RetryPolicy(deadline=1.0, first=0.01, longest=0.1), pacer=pacer
+        "http://127.0.0.1:1", SecretStr(KEY), policy=RetryPolicy(deadline=1.0, first=0.01, longest=0.1), limiter=pacer
     )
     await gateway.warm_up()
     await gateway._opened()

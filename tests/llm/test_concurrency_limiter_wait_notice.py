@@ -55,7 +55,7 @@ async def test_a_call_tells_of_its_own_pause_and_of_one_that_others_met(house: H
     gateway, first, second = Gateway(house.server.url, SecretStr(KEY)), Told(), Told()
     try:
         await gateway.complete(request(), waiting=first)
-        gateway.pacer.pause(2)
+        gateway.limiter.pause(2)
         await gateway.complete(request(), waiting=second)
     finally:
         await gateway.close()

@@ -85,7 +85,7 @@ async def test_a_message_in_one_piece_is_a_reply(house: House) -> None:
     house.server.play(Raw(json.dumps({**message, "usage": usage}).encode(), "application/json"))
     reply = await house.gateway(1, 5).complete(request())
     assert (reply.content, reply.stop_reason, reply.usage) == (content, "tool_use", usage)
-    assert not reply.reported.bill(asked="m", model=reply.model, content=True).doubts
+    assert not reply.reported.bill(called="m", model=reply.model, content=True).doubts
 
 
 def _sent(events: list[dict[str, Any]]) -> bytes:

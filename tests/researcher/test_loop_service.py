@@ -83,7 +83,7 @@ async def test_one_whose_calls_fail_while_others_are_answered_fails(
     ctx = await house.context(deadline=0.05, patience=3)
 
     async def answered() -> None:
-        ctx.gateway.watch.record_reply()
+        ctx.gateway.outages.record_reply()
 
     house.server.before_reply = answered
     outcome = await run_researcher(ctx)
@@ -144,7 +144,7 @@ async def test_connections_that_are_cut_before_any_reply_are_an_outage_that_peop
     house.server.play(Raw(None), Raw(None), FINISH)
     ctx = await house.context()
     told: list[str] = []
-    ctx.gateway.watch = ServiceOutageMonitor("the service", lambda event: told.append(event.kind))
+    ctx.gateway.outages = ServiceOutageMonitor("the service", lambda event: told.append(event.kind))
     assert (await run_researcher(ctx)).reason == "finished"
     assert told == ["model_service_unavailable", "model_service_recovered"]
     assert len(entries(house)) == 3  # each cut call may be billed, and is in the ledger

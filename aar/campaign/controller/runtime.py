@@ -122,10 +122,10 @@ class GatewayRegistry:
             gateway = Gateway(
                 service,
                 policy=RetryPolicy(deadline=patience),
-                pacer=AdaptiveLimiter(LimiterPolicy.within(patience), time_left=self._time_left),
-                watch=ServiceOutageMonitor(service.display_url, self._on_event),
+                limiter=AdaptiveLimiter(LimiterPolicy.within(patience), time_left=self._time_left),
+                outages=ServiceOutageMonitor(service.display_url, self._on_event),
             )
-            gateway.watch.on_recovery = lambda: self._on_recovery()
+            gateway.outages.on_recovery = lambda: self._on_recovery()
             self._services[provider] = gateway
         return self._services[provider]
 
@@ -136,7 +136,7 @@ class GatewayRegistry:
     @property
     def current_outage(self) -> GatewayError | None:
         """Return the current error of calls, if a provider's last call failed."""
-        return next((gateway.watch.error for gateway in self._services.values() if gateway.watch.error), None)
+        return next((gateway.outages.error for gateway in self._services.values() if gateway.outages.error), None)
 
     async def _query_model(self, model: str) -> None:
         self._capabilities[model] = await self._gateways[model].capabilities(model)
@@ -153,7 +153,7 @@ class GatewayRegistry:
                 pause = policy.delay(tries, time.monotonic() - started)
                 if pause is None:
                     raise
-                self._gateways[model].watch.record_failure(error, pause)
+                self._gateways[model].outages.record_failure(error, pause)
             await asyncio.sleep(pause)
 
     def _register(self, model: str, gateway: Gateway) -> None:

@@ -34,19 +34,19 @@ _RUN_ARGUMENT = _SESSION % 'eval "$1"'
 _RUN_FILE = _SESSION % '. "$1"'
 
 
-async def bash_tool(run: ToolRun, given: BashInput) -> ToolResult:
+async def bash_tool(run: ToolRun, args: BashInput) -> ToolResult:
     """Run a command in the shell of the session, or restart the shell."""
     sandbox = await run.ctx.sandbox.current()
-    if given.restart:
+    if args.restart:
         await sandbox.exec(["rm", "-rf", _STATE], timeout=30)
         return ToolResult("The shell was restarted.")
-    if given.command is None:
+    if args.command is None:
         raise UsageError("bash needs a command", "Give `command`, or `restart: true`")
-    if len(given.command.encode()) < _LONGEST_ARGUMENT:
-        script, argument = _RUN_ARGUMENT, given.command
+    if len(args.command.encode()) < _LONGEST_ARGUMENT:
+        script, argument = _RUN_ARGUMENT, args.command
     else:
         script, argument = _RUN_FILE, f"{_STATE}-command"
-        await sandbox.write(argument, given.command.encode())
+        await sandbox.write(argument, args.command.encode())
     result = await sandbox.exec(
         ["bash", "-c", script, "bash", argument], timeout=run.ctx.command_seconds, output_limit=OUTPUT_LIMIT
     )
@@ -70,27 +70,27 @@ def describe_result(result: ExecResult, limit: float) -> str:
 _TAIL_BYTES = 4096
 
 
-async def start_job_tool(run: ToolRun, given: StartJobInput) -> ToolResult:
+async def start_job_tool(run: ToolRun, args: StartJobInput) -> ToolResult:
     """Start a job."""
     sandbox = await run.ctx.sandbox.current()
-    seconds = min(given.timeout_minutes * 60, run.ctx.job_seconds)
-    job = await sandbox.start_job(given.command, timeout=seconds)
+    seconds = min(args.timeout_minutes * 60, run.ctx.job_seconds)
+    job = await sandbox.start_job(args.command, timeout=seconds)
     return ToolResult(f"Job {job.job_id} started.\nIt is stopped after {seconds / 60:g} minutes. `wait` for it.")
 
 
-async def job_output_tool(run: ToolRun, given: JobOutputInput) -> ToolResult:
+async def job_output_tool(run: ToolRun, args: JobOutputInput) -> ToolResult:
     """Return a job's state and output."""
     sandbox = await run.ctx.sandbox.current()
-    job = await fetch_job_status(sandbox, given.job, timeout=0)
-    output = await sandbox.job_output(given.job, limit=1024 * 1024)
+    job = await fetch_job_status(sandbox, args.job, timeout=0)
+    output = await sandbox.job_output(args.job, limit=1024 * 1024)
     return ToolResult(f"{job_state_line(job)}\n{output}")
 
 
-async def stop_job_tool(run: ToolRun, given: StopJobInput) -> ToolResult:
+async def stop_job_tool(run: ToolRun, args: StopJobInput) -> ToolResult:
     """Stop a job."""
     sandbox = await run.ctx.sandbox.current()
-    await fetch_job_status(sandbox, given.job, timeout=0)
-    return ToolResult(job_state_line(await sandbox.stop_job(given.job)))
+    await fetch_job_status(sandbox, args.job, timeout=0)
+    return ToolResult(job_state_line(await sandbox.stop_job(args.job)))
 
 
 async def fetch_job_status(sandbox: Sandbox, job_id: str, *, timeout: float) -> JobStatus:

@@ -15,14 +15,14 @@ from aar.sandbox.protocol import WORKSPACE, Sandbox
 _CONTEXT_LINES = 4
 
 
-async def editor_tool(run: ToolRun, given: EditorInput) -> ToolResult:
+async def editor_tool(run: ToolRun, args: EditorInput) -> ToolResult:
     """View or edit a file."""
     sandbox = await run.ctx.sandbox.current()
-    path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
+    path = posixpath.normpath(posixpath.join(WORKSPACE, args.path))
     try:
-        if given.command == "view" and is_image(path) and run.ctx.capabilities.images:
+        if args.command == "view" and is_image(path) and run.ctx.capabilities.images:
             return ToolResult(f"{path}:", images=(await image_block(sandbox, path),))
-        return ToolResult(await _COMMANDS[given.command](sandbox, path, given))
+        return ToolResult(await _COMMANDS[args.command](sandbox, path, args))
     except FileNotFoundError as error:
         raise UsageError(f"{path} does not exist") from error
     except IsADirectoryError as error:
@@ -37,59 +37,59 @@ async def editor_tool(run: ToolRun, given: EditorInput) -> ToolResult:
         raise UsageError(f"{path}: {error.message}", "Use bash on it") from error
 
 
-async def _view(sandbox: Sandbox, path: str, given: EditorInput) -> str:
+async def _view(sandbox: Sandbox, path: str, args: EditorInput) -> str:
     try:
         text = await _text(sandbox, path)
     except IsADirectoryError:
-        if given.view_range is not None:
+        if args.view_range is not None:
             raise UsageError("view_range is for files", "Leave it out to list a directory") from None
         return await _listing(sandbox, path)
     lines = text.split("\n")
-    first, last = given.view_range or (1, -1)
+    first, last = args.view_range or (1, -1)
     end = len(lines) if last == -1 else last
     if not 1 <= first <= len(lines) or end < first or end > len(lines):
         raise UsageError(f"view_range {[first, last]} does not fit {path}", f"It has lines 1 to {len(lines)}")
     return _numbered(lines[first - 1 : end], first)
 
 
-async def _create(sandbox: Sandbox, path: str, given: EditorInput) -> str:
-    await sandbox.write(path, _needed(given.file_text, "file_text").encode("utf-8", "surrogatepass"))
+async def _create(sandbox: Sandbox, path: str, args: EditorInput) -> str:
+    await sandbox.write(path, _needed(args.file_text, "file_text").encode("utf-8", "surrogatepass"))
     return f"File created successfully at: {path}"
 
 
-async def _replace(sandbox: Sandbox, path: str, given: EditorInput) -> str:
-    old, new = _needed(given.old_str, "old_str"), given.new_str or ""
+async def _replace(sandbox: Sandbox, path: str, args: EditorInput) -> str:
+    old, new = _needed(args.old_str, "old_str"), args.new_str or ""
     if not old:
         raise UsageError("old_str is empty", "Use insert to add text, or create to replace the file")
     text = await _text(sandbox, path)
-    found = text.count(old)
-    if found == 0:
+    count = text.count(old)
+    if count == 0:
         raise UsageError(f"No match found for replacement in {path}", "Check old_str, whitespace included")
-    if found > 1:
+    if count > 1:
         at = [text.count("\n", 0, place) + 1 for place in _places(text, old)]
-        raise UsageError(f"Found {found} matches for replacement text, at lines {at}", "Make old_str unique")
+        raise UsageError(f"Found {count} matches for replacement text, at lines {at}", "Make old_str unique")
     await sandbox.write(path, text.replace(old, new).encode())
     before = text[: text.index(old)].count("\n")
     return f"The file {path} has been edited.\n{_around(text.replace(old, new), before, new.count(chr(10)) + 1)}"
 
 
-async def _insert(sandbox: Sandbox, path: str, given: EditorInput) -> str:
+async def _insert(sandbox: Sandbox, path: str, args: EditorInput) -> str:
     # Older revisions of this tool type called the text new_str, and models still do at times.
-    added = _needed(given.insert_text if given.insert_text is not None else given.new_str, "insert_text")
-    if given.insert_line is None:
+    added = _needed(args.insert_text if args.insert_text is not None else args.new_str, "insert_text")
+    if args.insert_line is None:
         raise UsageError("insert needs insert_line", "0 inserts at the beginning of the file")
     text = await _text(sandbox, path)
     lines = text.splitlines(keepends=True)
-    if given.insert_line > len(lines):
-        raise UsageError(f"insert_line {given.insert_line} is beyond the end of {path}", f"It has {len(lines)} lines")
-    before, after = "".join(lines[: given.insert_line]), "".join(lines[given.insert_line :])
+    if args.insert_line > len(lines):
+        raise UsageError(f"insert_line {args.insert_line} is beyond the end of {path}", f"It has {len(lines)} lines")
+    before, after = "".join(lines[: args.insert_line]), "".join(lines[args.insert_line :])
     if before and not before.endswith("\n"):
         before += "\n"
     if after and not added.endswith("\n"):
         added += "\n"
     await sandbox.write(path, (before + added + after).encode())
     return (
-        f"The file {path} has been edited.\n{_around(before + added + after, given.insert_line, added.count(chr(10)))}"
+        f"The file {path} has been edited.\n{_around(before + added + after, args.insert_line, added.count(chr(10)))}"
     )
 
 

@@ -27,7 +27,7 @@ from aar.researcher.tools.methods import fetch_snapshot_tool, leaderboard_tool, 
 from aar.researcher.tools.session import budget_tool, finish_tool, wait_tool
 from aar.text import make_storable
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 TOOLS: Mapping[str, Callable[[ToolRun, Any], Awaitable[ToolResult]]] = {
     "bash": bash_tool,
@@ -62,7 +62,7 @@ SANDBOX_LOST = (
 TOOL_BROKE = "This call broke the tool ({cause}). Whether it had an effect is unknown. Check, then try another way."
 
 
-async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> bool:
+async def execute_calls(ctx: ResearcherContext, log: ConversationLog) -> bool:
     """Answer every pending call of the last turn, one after another.
 
     Later calls may depend on earlier ones.
@@ -76,10 +76,10 @@ async def execute_calls(ctx: ResearcherContext, journal: ConversationLog) -> boo
         OSError: this machine is out of descriptors, memory or disk, for a while.
     """
     succeeded = False
-    for call in journal.conversation.pending_calls:
-        if ctx.stopping.is_set() and call.id not in journal.announced:
+    for call in log.conversation.pending_calls:
+        if ctx.stopping.is_set() and call.id not in log.announced:
             break
-        succeeded |= await _answer(ctx, journal, call)
+        succeeded |= await _answer(ctx, log, call)
     return succeeded
 
 
@@ -91,23 +91,23 @@ async def answer_interrupted_calls(ctx: ResearcherContext, cause: str) -> None:
     Args:
         cause: the kind of error that the loop died of.
     """
-    journal = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
-    for call in [call for call in journal.conversation.pending_calls if call.interrupted]:
-        await journal.record(_finished(call, ToolResult(TOOL_BROKE.format(cause=cause), is_error=True), 0.0))
+    log = await open_conversation_log(ctx.db, ctx.campaign_id, ctx.researcher_id)
+    for call in [call for call in log.conversation.pending_calls if call.interrupted]:
+        await log.record(_finished(call, ToolResult(TOOL_BROKE.format(cause=cause), is_error=True), 0.0))
 
 
-async def _answer(ctx: ResearcherContext, journal: ConversationLog, call: ToolCall) -> bool:
+async def _answer(ctx: ResearcherContext, log: ConversationLog, call: ToolCall) -> bool:
     started = time.monotonic()
     try:
-        result = await _result(ctx, journal, call)
+        result = await _result(ctx, log, call)
     except (SetupError, StopRequested):
         raise
     except Exception as error:
         if is_transient(error):
             raise
-        log.exception("a tool broke", researcher=ctx.researcher_id, tool=call.name)
+        logger.exception("a tool broke", researcher=ctx.researcher_id, tool=call.name)
         result = ToolResult(_describe_error(call, error), is_error=True)
-    journal.buffer(_finished(call, result, time.monotonic() - started))
+    log.buffer(_finished(call, result, time.monotonic() - started))
     return not result.is_error
 
 
@@ -131,9 +131,9 @@ def _describe_error(call: ToolCall, error: Exception) -> str:
     return TOOL_BROKE.format(cause=type(error).__name__)
 
 
-async def _result(ctx: ResearcherContext, journal: ConversationLog, call: ToolCall) -> ToolResult:
-    repeated = call.interrupted and call.id not in journal.announced
-    journal.announced.discard(call.id)
+async def _result(ctx: ResearcherContext, log: ConversationLog, call: ToolCall) -> ToolResult:
+    repeated = call.interrupted and call.id not in log.announced
+    log.announced.discard(call.id)
     if call.cut_off:
         return ToolResult(CUT_OFF, is_error=True)
     if call.name not in TOOLS:
@@ -141,20 +141,20 @@ async def _result(ctx: ResearcherContext, journal: ConversationLog, call: ToolCa
     if isinstance(call.input, dict) and INVALID_INPUT in call.input:
         return ToolResult(UNREADABLE.format(tool=call.name), is_error=True)
     try:
-        given = INPUTS[call.name].model_validate(call.input)
+        args = INPUTS[call.name].model_validate(call.input)
     except ValidationError as error:
         return ToolResult(f"Invalid input for {call.name}: {_complaints(error)}", is_error=True)
-    if repeated and not given.repeatable:
+    if repeated and not args.repeatable:
         return ToolResult(UNKNOWN_EFFECT, is_error=True)
     if not call.interrupted:
-        await journal.record(tool_started(call, given))
-    run = ToolRun(ctx, call.key, repeated, journal.news_seen)
-    return await _run_tool(run, given, call)
+        await log.record(tool_started(call, args))
+    run = ToolRun(ctx, call.key, repeated, log.news_seen)
+    return await _run_tool(run, args, call)
 
 
-async def _run_tool(run: ToolRun, given: ToolInput, call: ToolCall) -> ToolResult:
+async def _run_tool(run: ToolRun, args: ToolInput, call: ToolCall) -> ToolResult:
     try:
-        result = await TOOLS[call.name](run, given)
+        result = await TOOLS[call.name](run, args)
         return await truncate_result(run.ctx, call, result)
     except SandboxGone as error:
         await run.ctx.sandbox.lost(error.message)
@@ -166,10 +166,10 @@ async def _run_tool(run: ToolRun, given: ToolInput, call: ToolCall) -> ToolResul
 
 
 def _complaints(error: ValidationError) -> str:
-    found: Sequence[str] = [
+    complaints: Sequence[str] = [
         f"{'.'.join(str(part) for part in each['loc']) or 'input'}: {each['msg']}" for each in error.errors()[:5]
     ]
-    return "; ".join(found)
+    return "; ".join(complaints)
 
 
 RESULT_CHARACTERS = 16_000

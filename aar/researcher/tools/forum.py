@@ -34,21 +34,21 @@ from aar.store.models import Comment, Post
 from aar.text import clean_text
 
 
-async def post_tool(run: ToolRun, given: PostInput) -> ToolResult:
+async def post_tool(run: ToolRun, args: PostInput) -> ToolResult:
     """Publish a post with its figures."""
     ctx = run.ctx
-    number = None if given.submission is None else int(given.submission.removeprefix("s"))
-    figures = await read_figures(run, _author(run), given.body, Post)
+    number = None if args.submission is None else int(args.submission.removeprefix("s"))
+    figures = await read_figures(run, _author(run), args.body, Post)
     post = await ctx.db.write(
         lambda session: create_post(
             session,
             ctx.campaign_id,
             _author(run),
-            kind=given.kind,
-            title=given.title,
-            body=given.body,
+            kind=args.kind,
+            title=args.title,
+            body=args.body,
             submission_number=number,
-            families=given.families,
+            families=args.families,
             idempotency_key=run.key,
             figures=figures,
         )
@@ -59,45 +59,45 @@ async def post_tool(run: ToolRun, given: PostInput) -> ToolResult:
     )
 
 
-async def comment_tool(run: ToolRun, given: CommentInput) -> ToolResult:
+async def comment_tool(run: ToolRun, args: CommentInput) -> ToolResult:
     """Publish a comment with its figures."""
     ctx, author = run.ctx, _author(run)
-    figures = await read_figures(run, author, given.body, Comment)
+    figures = await read_figures(run, author, args.body, Comment)
     await ctx.db.write(
         lambda session: create_comment(
-            session, ctx.campaign_id, author, given.post, given.body, idempotency_key=run.key, figures=figures
+            session, ctx.campaign_id, author, args.post, args.body, idempotency_key=run.key, figures=figures
         )
     )
-    return ToolResult("\n".join([f"Comment on #{given.post} created.", *describe_figures(figures)]))
+    return ToolResult("\n".join([f"Comment on #{args.post} created.", *describe_figures(figures)]))
 
 
-async def vote_tool(run: ToolRun, given: VoteInput) -> ToolResult:
+async def vote_tool(run: ToolRun, args: VoteInput) -> ToolResult:
     """Vote on a post."""
     ctx = run.ctx
-    post = await ctx.db.write(
-        lambda session: cast_vote(session, ctx.campaign_id, _author(run), given.post, given.value)
-    )
-    return ToolResult(f"Vote on #{given.post} noted; it stands at {post.score:+d}.")
+    post = await ctx.db.write(lambda session: cast_vote(session, ctx.campaign_id, _author(run), args.post, args.value))
+    return ToolResult(f"Vote on #{args.post} noted; it stands at {post.score:+d}.")
 
 
-async def edit_post_tool(run: ToolRun, given: EditPostInput) -> ToolResult:
+async def edit_post_tool(run: ToolRun, args: EditPostInput) -> ToolResult:
     """Edit or retract a text."""
     ctx, author = run.ctx, _author(run)
-    figures = await read_figures(run, author, given.body)
-    done = await ctx.db.write(lambda session: edit_or_retract(session, ctx.campaign_id, author, given, figures))
-    return ToolResult("\n".join([done, *describe_figures(figures)]))
+    figures = await read_figures(run, author, args.body)
+    change = await ctx.db.write(lambda session: edit_or_retract(session, ctx.campaign_id, author, args, figures))
+    return ToolResult("\n".join([change, *describe_figures(figures)]))
 
 
-async def claim_tool(run: ToolRun, given: ClaimInput) -> ToolResult:
+async def claim_tool(run: ToolRun, args: ClaimInput) -> ToolResult:
     """Claim a topic, or end a claim."""
     ctx = run.ctx
-    done = await ctx.db.write(lambda session: claim_or_release(session, ctx.campaign_id, _author(run), given))
-    if given.topic is None:
-        return ToolResult(f"Claim {done.id} ended.")
-    held = await ctx.db.read(lambda session: active_claims(session, ctx.campaign_id))
-    lines = [f"{each.author} until {each.expires_at:%H:%M} UTC: {each.topic}" for each in held if each.id != done.id]
+    change = await ctx.db.write(lambda session: claim_or_release(session, ctx.campaign_id, _author(run), args))
+    if args.topic is None:
+        return ToolResult(f"Claim {change.id} ended.")
+    active = await ctx.db.read(lambda session: active_claims(session, ctx.campaign_id))
+    lines = [
+        f"{each.author} until {each.expires_at:%H:%M} UTC: {each.topic}" for each in active if each.id != change.id
+    ]
     others = ["Other claims:", *lines] if lines else []
-    return ToolResult("\n".join([f"Claim {done.id} holds until {done.expires_at:%H:%M} UTC.", *others]))
+    return ToolResult("\n".join([f"Claim {change.id} holds until {change.expires_at:%H:%M} UTC.", *others]))
 
 
 def _author(run: ToolRun) -> Author:
@@ -108,7 +108,7 @@ def edit_or_retract(
     session: Session,
     campaign_id: str,
     author: Author,
-    given: EditPostInput,
+    args: EditPostInput,
     figures: Mapping[str, NewFigure] | None = None,
 ) -> str:
     """Edit or retract a text of the author.
@@ -119,43 +119,43 @@ def edit_or_retract(
         NotFound, Forbidden: as ``edit_post``.
         UsageError: neither a new text nor a reason, or both, or a text that is too long.
     """
-    what = f"Post #{given.post}" if given.comment is None else f"Comment {given.comment} on #{given.post}"
-    if (given.retract is None) == (given.title is None and given.body is None and given.families is None):
+    what = f"Post #{args.post}" if args.comment is None else f"Comment {args.comment} on #{args.post}"
+    if (args.retract is None) == (args.title is None and args.body is None and args.families is None):
         raise UsageError(
             "an edit needs either something new or a reason to retract", "Give body, title or families, or retract"
         )
-    if given.retract is not None:
-        retract(session, campaign_id, author, given.post, given.retract, comment_id=given.comment)
+    if args.retract is not None:
+        retract(session, campaign_id, author, args.post, args.retract, comment_id=args.comment)
         return f"{what} retracted."
-    if given.comment is None:
+    if args.comment is None:
         edit_post(
             session,
             campaign_id,
             author,
-            given.post,
-            title=given.title,
-            body=given.body,
-            families=given.families,
+            args.post,
+            title=args.title,
+            body=args.body,
+            families=args.families,
             figures=figures,
         )
-    elif given.body is None or given.title is not None or given.families is not None:
+    elif args.body is None or args.title is not None or args.families is not None:
         raise UsageError("a comment has a text, no title and no families", "Give body alone")
     else:
-        edit_comment(session, campaign_id, author, given.post, given.comment, given.body, figures)
+        edit_comment(session, campaign_id, author, args.post, args.comment, args.body, figures)
     return f"{what} edited."
 
 
-def claim_or_release(session: Session, campaign_id: str, author: Author, given: ClaimInput) -> ClaimView:
+def claim_or_release(session: Session, campaign_id: str, author: Author, args: ClaimInput) -> ClaimView:
     """Claim a topic for the author, change the claim's end, or end it.
 
     Raises:
         NotFound, Forbidden, Conflict: as ``claim_topic`` and ``release_topic``.
         UsageError: neither a topic nor a claim to release, or both.
     """
-    if given.topic is not None and given.release is None:
-        return claims.claim_topic(session, campaign_id, author, given.topic, given.hours)
-    if given.topic is None and given.release is not None:
-        return claims.release_topic(session, campaign_id, author, given.release)
+    if args.topic is not None and args.release is None:
+        return claims.claim_topic(session, campaign_id, author, args.topic, args.hours)
+    if args.topic is None and args.release is not None:
+        return claims.release_topic(session, campaign_id, author, args.release)
     raise UsageError("claim needs either a topic or the number of a claim to release", "Give topic or release")
 
 

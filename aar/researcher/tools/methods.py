@@ -25,17 +25,17 @@ from aar.snapshots.lineage import resolve_digest
 SHORT_DIGEST = 12
 
 
-async def submit_method_tool(run: ToolRun, given: SubmitMethodInput) -> ToolResult:
+async def submit_method_tool(run: ToolRun, args: SubmitMethodInput) -> ToolResult:
     """Freeze a method and submit it."""
     ctx = run.ctx
     if not run.repeated:
         await ctx.ledger.check_submission(ctx.researcher_id, ctx.runs_per_submission)
     sandbox = await ctx.sandbox.current()
-    path = posixpath.normpath(posixpath.join(WORKSPACE, given.path))
+    path = posixpath.normpath(posixpath.join(WORKSPACE, args.path))
     with temporary_folder("aar-method-") as scratch:
         directory = scratch / "method"
         await _take(sandbox, path, directory)
-        saved, manifest = await anyio.to_thread.run_sync(freeze_method, ctx.snapshots, directory, given.parent)
+        saved, manifest = await anyio.to_thread.run_sync(freeze_method, ctx.snapshots, directory, args.parent)
     submission = await ctx.db.write(
         lambda session: submit(
             session,
@@ -69,12 +69,12 @@ async def _take(sandbox: Sandbox, path: str, directory: Path) -> None:
         raise UsageError(f"cannot submit {path}: {error.strerror}", "Check it with bash") from error
 
 
-async def fetch_snapshot_tool(run: ToolRun, given: FetchSnapshotInput) -> ToolResult:
+async def fetch_snapshot_tool(run: ToolRun, args: FetchSnapshotInput) -> ToolResult:
     """Write a snapshot into the workspace."""
     ctx = run.ctx
-    digest = await ctx.db.read(lambda session: resolve_digest(session, ctx.campaign_id, given.snapshot))
+    digest = await ctx.db.read(lambda session: resolve_digest(session, ctx.campaign_id, args.snapshot))
     sandbox = await ctx.sandbox.current()
-    target = posixpath.normpath(posixpath.join(WORKSPACE, given.into or f"fetched/{given.snapshot}"))
+    target = posixpath.normpath(posixpath.join(WORKSPACE, args.into or f"fetched/{args.snapshot}"))
     if not run.repeated and (await sandbox.exec(["test", "-e", target], timeout=30)).ok:
         raise UsageError(f"{target} exists already", "Name a new directory in `into`")
     with temporary_folder("aar-fetch-") as scratch:
@@ -89,7 +89,7 @@ def _names(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
 
 
-async def leaderboard_tool(run: ToolRun, given: LeaderboardInput) -> ToolResult:
+async def leaderboard_tool(run: ToolRun, args: LeaderboardInput) -> ToolResult:
     """Return the leaderboard."""
     ctx, metric = run.ctx, run.ctx.problem.metric
     rows = await ctx.db.read(
@@ -97,7 +97,7 @@ async def leaderboard_tool(run: ToolRun, given: LeaderboardInput) -> ToolResult:
             session,
             ctx.campaign_id,
             Audience.RESEARCHER,
-            limit=given.limit,
+            limit=args.limit,
             higher_is_better=metric.higher_is_better,
         )
     )

@@ -23,25 +23,25 @@ _NEWS_SECONDS = 3.0
 _SLICE_SECONDS = 60.0
 
 
-async def wait_tool(run: ToolRun, given: WaitInput) -> ToolResult:
+async def wait_tool(run: ToolRun, args: WaitInput) -> ToolResult:
     """Wait until what the call names happens, or a person writes."""
-    waited = asyncio.ensure_future(_KINDS[given.for_](run, given))
+    waited = asyncio.ensure_future(_KINDS[args.for_](run, args))
     person = asyncio.ensure_future(_person_writes(run))
     try:
         await run.ctx.unless_stopping(asyncio.wait((waited, person), return_when=asyncio.FIRST_COMPLETED))
         if waited.done():
             return ToolResult(waited.result())
-        return ToolResult(f"The wait for {given.for_} ended early: {person.result()}")
+        return ToolResult(f"The wait for {args.for_} ended early: {person.result()}")
     finally:
         waited.cancel()
         person.cancel()
         await asyncio.gather(waited, person, return_exceptions=True)
 
 
-async def _submission(run: ToolRun, given: WaitInput) -> str:
-    if given.id is None or not given.id.removeprefix("s").isascii() or not given.id.removeprefix("s").isdigit():
+async def _submission(run: ToolRun, args: WaitInput) -> str:
+    if args.id is None or not args.id.removeprefix("s").isascii() or not args.id.removeprefix("s").isdigit():
         raise UsageError("wait for a submission needs its id", "Such as id: s3")
-    view = await run.ctx.scorer.wait_for(int(given.id.removeprefix("s")), given.timeout_seconds)
+    view = await run.ctx.scorer.wait_for(int(args.id.removeprefix("s")), args.timeout_seconds)
     if view.finished:
         return view.verdict
     ctx = run.ctx
@@ -53,20 +53,20 @@ async def _submission(run: ToolRun, given: WaitInput) -> str:
     return f"s{view.number} is still {view.state}: {ahead} ahead of it{about}."
 
 
-async def _job(run: ToolRun, given: WaitInput) -> str:
-    if given.id is None:
+async def _job(run: ToolRun, args: WaitInput) -> str:
+    if args.id is None:
         raise UsageError("wait for a job needs its id", "Use the id from start_job")
     sandbox = await run.ctx.sandbox.current()
-    deadline = time.monotonic() + given.timeout_seconds
+    deadline = time.monotonic() + args.timeout_seconds
     while True:
         left = deadline - time.monotonic()
-        job = await fetch_job_status(sandbox, given.id, timeout=max(0.0, min(left, _SLICE_SECONDS)))
+        job = await fetch_job_status(sandbox, args.id, timeout=max(0.0, min(left, _SLICE_SECONDS)))
         if not job.running or left <= _SLICE_SECONDS:
             return await job_report(sandbox, job)
 
 
-async def _news(run: ToolRun, given: WaitInput) -> str:
-    deadline = time.monotonic() + given.timeout_seconds
+async def _news(run: ToolRun, args: WaitInput) -> str:
+    deadline = time.monotonic() + args.timeout_seconds
     while not (await _latest(run)).lines:
         left = deadline - time.monotonic()
         if left <= 0:
@@ -75,9 +75,9 @@ async def _news(run: ToolRun, given: WaitInput) -> str:
     return "News: see below."
 
 
-async def _time(run: ToolRun, given: WaitInput) -> str:
-    await asyncio.sleep(given.timeout_seconds)
-    return f"{given.timeout_seconds:g} seconds have passed."
+async def _time(run: ToolRun, args: WaitInput) -> str:
+    await asyncio.sleep(args.timeout_seconds)
+    return f"{args.timeout_seconds:g} seconds have passed."
 
 
 _KINDS: dict[str, Callable[[ToolRun, WaitInput], Awaitable[str]]] = {
@@ -100,7 +100,7 @@ async def _latest(run: ToolRun) -> News:
     return await ctx.db.read(lambda session: news_since(session, ctx.campaign_id, ctx.researcher_id, run.news_cursor))
 
 
-async def budget_tool(run: ToolRun, given: BudgetInput) -> ToolResult:
+async def budget_tool(run: ToolRun, args: BudgetInput) -> ToolResult:
     """Return the spent and the remaining budget."""
     ctx = run.ctx
     spent = await ctx.db.read(lambda session: read_totals(session, ctx.campaign_id))
@@ -133,6 +133,6 @@ def _standing(standing: LimitUsage) -> str:
     )
 
 
-async def finish_tool(run: ToolRun, given: FinishInput) -> ToolResult:
+async def finish_tool(run: ToolRun, args: FinishInput) -> ToolResult:
     """End the work; the loop reads the summary from the call."""
     return ToolResult("Your work is finished.")
