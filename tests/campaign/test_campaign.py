@@ -115,7 +115,7 @@ def test_a_limit_pauses_and_says_which_and_a_higher_one_goes_on(settings: Settin
 
 
 def test_the_clock_ends_a_campaign_and_what_was_handed_in_is_scored(settings: Settings) -> None:
-    spec = load_spec(None, {**QUICK, "limits.hours": 6 / 3600, "limits.submissions": 100})
+    spec = load_spec(None, {**QUICK, "limits.hours": 6 / 3600, "limits.submissions": 100, "scoring.confirm_top": 0})
     campaign_id, ending = asyncio.run(_run(spec, settings))
     assert ending.state == "finished"
     assert "hours" in ending.cause

@@ -25,7 +25,10 @@ KNOWN = {"campaign_id": "k3v9qd", "name": "r1", "post_id": 1, "number": 14, "com
     [(GenerationMode.POSITIVE, True), (GenerationMode.NEGATIVE, True), (GenerationMode.POSITIVE, False)],
     ids=["valid", "invalid", "unknown ids"],
 )
-def test_no_request_breaks_the_server(site: Site, mode: GenerationMode, known: bool) -> None:
+def test_no_request_breaks_the_server(
+    site: Site, mode: GenerationMode, known: bool, pytestconfig: pytest.Config
+) -> None:
+    examples = 5 if pytestconfig.getoption("--all") else 2
     headers = {"Host": "127.0.0.1", "Authorization": f"Bearer {operator_token(site.home)}"}
     described = schemathesis.openapi.from_asgi("/api/v1/openapi.json", site.app(), headers=headers)
     tried = 0
@@ -35,7 +38,7 @@ def test_no_request_breaks_the_server(site: Site, mode: GenerationMode, known: b
         operation = found.ok()
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
         def ask(case: Any) -> None:
             if known:
                 case.path_parameters = {name: KNOWN[name] for name in case.path_parameters or {}}

@@ -76,8 +76,8 @@ except OSError: pass
     ),
     Escape(
         "endless-output",
-        "fill the host with 10 GB of output",
-        "import subprocess\nsubprocess.run(['head', '-c', '10000000000', '/dev/zero'])\n",
+        "fill the host with 3 GB of output",
+        "import subprocess\nsubprocess.run(['head', '-c', '3000000000', '/dev/zero'])\n",
     ),
     Escape(
         "descriptors",

@@ -20,10 +20,7 @@ import pytest
 from .conftest import METHOD, ask, connected
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
-_START = (
-    "start --problem toy --researchers 1 --model offline-search --sandbox bubblewrap --submissions 4 --hours 0.1 "
-    "--seeds 2 --tokens none --usd 1 --plain --yes --port 0"
-)
+_START = "start {spec} --submissions 4 --seeds 2 --tokens none --usd 1 --plain --yes --port 0"
 
 
 @dataclass(slots=True)
@@ -41,12 +38,12 @@ class Campaign:
 
 
 @pytest.fixture
-def campaign(tmp_path: Path) -> Iterator[Campaign]:
+def campaign(tmp_path: Path, quick_spec: Path) -> Iterator[Campaign]:
     env = {key: value for key, value in os.environ.items() if not key.startswith(("AAR_", "ANTHROPIC"))}
     env |= {"AAR_HOME": str(tmp_path / "home"), "PYTHONUNBUFFERED": "1"}
     with (tmp_path / "errors").open("w+") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "aar", *_START.split()],
+            [sys.executable, "-m", "aar", *_START.format(spec=quick_spec).split()],
             env=env,
             stdout=subprocess.PIPE,
             stderr=errors,
