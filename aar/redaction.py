@@ -11,6 +11,7 @@ import re
 import sys
 import traceback
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 REDACTED_MARK = "***"
@@ -34,6 +35,14 @@ def redact(text: str) -> str:
             word = re.escape(secret)
             text = re.sub(rf"(://[^:/@\s]*:){word}(?=@)|(\bpassword=){word}\b", rf"\1\2{REDACTED_MARK}", text)
     return text
+
+
+def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored spec without the database's address.
+
+    Earlier versions left the password in it.
+    """
+    return {name: value for name, value in spec.items() if name != "database"}
 
 
 def install_excepthook() -> None:

@@ -19,11 +19,11 @@ import structlog
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
-from aar.campaign.spec import without_database_address
 from aar.errors import Conflict, NotFound
 from aar.events import CampaignFinished, CampaignPaused, CampaignStarted
 from aar.problems.protocol import Problem
 from aar.processes import HostProcess
+from aar.redaction import without_database_address
 from aar.scoring.submission_queue import check_problem_version
 from aar.store.column_types import now
 from aar.store.database import Database

@@ -32,13 +32,14 @@ from aar.campaign.controller_lock import (
 from aar.campaign.costs import CostEstimate, estimate_cost
 from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.preflight import CampaignPlan, assign_models, make_price_book, run_preflight
-from aar.campaign.spec import CampaignSpec, override_stored_spec, spec_from_fields, without_database_address
+from aar.campaign.spec import CampaignSpec, override_stored_spec, spec_from_fields
 from aar.errors import AarError, Conflict, UsageError
 from aar.events import CampaignCreated
 from aar.llm.price_book import OFFLINE_MODEL
 from aar.problems.plugin_calls import call_plugin_sync
 from aar.problems.protocol import version_of
 from aar.problems.registry import find_problem, installed_problems
+from aar.redaction import without_database_address
 from aar.researcher.context import ResearcherOutcome
 from aar.scoring.submission_queue import check_problem_version
 from aar.settings import Settings

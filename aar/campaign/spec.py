@@ -255,14 +255,6 @@ def override_stored_spec(values: Mapping[str, Any], overrides: Mapping[str, Any]
     return _build(copy.deepcopy(dict(values)), overrides, "spec")
 
 
-def without_database_address(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a stored spec without the database's address.
-
-    Earlier versions left the password in it.
-    """
-    return {name: value for name, value in spec.items() if name != "database"}
-
-
 def spec_from_fields(fields: Mapping[str, Any]) -> tuple[CampaignSpec | None, list[tuple[str, str]]]:
     """Return a spec from dotted fields, or the error of each field.
 

@@ -11,9 +11,9 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from aar.campaign.controller_lock import ControllerState, campaign_not_found, controller_state
-from aar.campaign.spec import without_database_address
 from aar.errors import NotFound
 from aar.forum.authors import EXTERNAL_MODEL
+from aar.redaction import without_database_address
 from aar.store.database import get_cached, put_cached
 from aar.store.models import Campaign, Researcher
 

@@ -79,7 +79,7 @@ _COMMANDS = (
     ),
     *panel_entries(
         "Inspect a campaign",
-        ("list", "campaign.status:list_", "List campaigns, newest first."),
+        ("list", "campaign.campaign_list:list_", "List campaigns, newest first."),
         ("status", "campaign.status:status", "Show the state of a campaign and its team."),
         ("leaderboard", "submissions:leaderboard", "Show measured submissions, best first."),
         ("submissions", "submissions:submissions", "List submissions, or show one with its code."),
@@ -90,7 +90,7 @@ _COMMANDS = (
             "Print a researcher's messages, thoughts and tool calls.",
         ),
         ("events", "campaign.events:events", "Print the event log, or follow it."),
-        ("report", "campaign.status:report", "Write the report as one HTML file."),
+        ("report", "campaign.report:report", "Write the report as one HTML file."),
         ("serve", "serve:serve", "Serve the pages and the API until Ctrl-C."),
         ("forum", _FORUM, "Read and search the forum, or write to it as a person."),
         ("audit", _AUDIT, "Inspect a submission; confirm, disqualify or reinstate it."),

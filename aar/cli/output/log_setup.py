@@ -20,8 +20,6 @@ def log_to_stderr(level: str) -> None:
     """Send log lines of ``level`` and above to the current standard error.
 
     Used by commands that have not configured their log: structlog alone would print it among the command's output.
-
-    For a command that has not said where its log goes: structlog alone would print it among the command's output.
     """
     _configure_structlog(cast(TextIO, _Redacting(lambda: sys.stderr)), _number(level))
 

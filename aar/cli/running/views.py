@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.controller.controller import RunningCampaign
 from aar.campaign.running_time import read_running_time
-from aar.cli.campaign.dashboard import render_dashboard
 from aar.cli.campaign.events import event_line
+from aar.cli.campaign.status import render_dashboard
 from aar.cli.output.printing import make_console
 from aar.cli.output.streams import detach_terminal
 from aar.errors import DatabaseError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from aar.cli.campaign.dashboard import render_dashboard
+from aar.cli.campaign.status import render_dashboard
 from aar.readmodels.campaign_overview import CampaignOverview, read_overview
 from aar.readmodels.formatting import format_limits
 from aar.settings import Settings
