@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,8 @@ from aar.settings import Settings
 from aar.store import open_database
 from aar.store.database import Database
 from aar.store.event_log import read_events
+
+from ..waiting import block_until
 
 pytestmark = [pytest.mark.bubblewrap]
 
@@ -197,7 +198,7 @@ def test_what_is_asked_while_a_campaign_is_made_ready_is_done_at_once(
     settings: Settings, slow_problem: Path, command: str, state: str
 ) -> None:
     async def ask(running: RunningCampaign) -> None:
-        await asyncio.to_thread(_until, (slow_problem / "preparing").exists)
+        await asyncio.to_thread(block_until, (slow_problem / "preparing").exists)
         await running.database.write(lambda session: request_command(session, running.campaign_id, command, "", "ana"))
         await asyncio.Event().wait()
 
@@ -222,12 +223,12 @@ def test_a_controller_killed_at_any_step_leaves_what_the_next_one_takes_up(
     process = _aar(settings, "start", str(quick_spec), "--problem", problem)
     try:
         if moment == "preparing":
-            _until((slow_problem / "preparing").exists)
+            block_until((slow_problem / "preparing").exists)
         elif moment == "pause":
-            _until(lambda: _happened(settings, "turn_received"))
+            block_until(lambda: _happened(settings, "turn_received"))
             _aar(settings, "pause", serve=False).wait(PATIENCE)
         else:
-            _until(lambda: _happened(settings, moment))
+            block_until(lambda: _happened(settings, moment))
     finally:
         process.kill()
         process.wait()
@@ -241,7 +242,7 @@ def test_a_controller_killed_at_any_step_leaves_what_the_next_one_takes_up(
         campaign_id = get_campaign(session).id
     left = [each.event for each in _events(settings, campaign_id, "sandbox_incident")]
     assert not [each for each in left if each.incident == "left_behind"]
-    _until(lambda: not _processes(settings.home))
+    block_until(lambda: not _processes(settings.home))
     assert asyncio.run(BubblewrapBackend().orphans(campaign_id)) == []
     assert str(settings.home) not in Path("/proc/mounts").read_text()
 
@@ -297,10 +298,3 @@ def _processes(folder: Path) -> list[str]:
         if place.name.isdigit() and int(place.name) != os.getpid() and str(folder) in line + environment:
             found.append(line)
     return found
-
-
-def _until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

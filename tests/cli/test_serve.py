@@ -6,13 +6,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from ..waiting import block_until
 from .conftest import Terminal
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.slow]
@@ -42,13 +41,13 @@ def test_a_server_that_dies_is_started_again_and_ends_with_its_controller(empty:
             assert not secrets.keys() & inherited.keys()
             assert _environment(running.pid).items() >= secrets.items()
             subprocess.run(["kill", "-9", str(first)], check=True)
-            _until(lambda: [each for each in _servers(empty.home) if each != first])
+            block_until(lambda: [each for each in _servers(empty.home) if each != first])
             assert _state(address) == "running"
             assert "started again" in empty.ok("events", "-n", "400")
         finally:
             running.send_signal(signal.SIGKILL)
             running.communicate()
-    _until(lambda: not _servers(empty.home))  # no signal reached it
+    block_until(lambda: not _servers(empty.home))  # no signal reached it
     assert empty.process("stop").returncode == 0
     assert empty.process("sandbox", "prune").returncode == 0
 
@@ -74,10 +73,3 @@ def _servers(home: Path) -> list[int]:
         if b"aar.cli.serve" in line and f"AAR_HOME={home}".encode() in environment:
             found.append(int(place.name))
     return found
-
-
-def _until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

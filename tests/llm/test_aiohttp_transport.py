@@ -91,11 +91,20 @@ async def test_bodies_of_all_kinds(reply: bytes) -> None:
 async def test_a_connection_is_used_again_and_not_once_it_closed() -> None:
     reply = HEAD + b"content-length: 2\r\n\r\nok"
     connections: list[int] = []
-    async with serving(answering(reply, reply, reply, connections=connections)) as url, client() as http:
+    answer = answering(reply, reply, reply, connections=connections)
+    closes = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await answer(reader, writer)
+        closes.set()
+
+    async with serving(handler) as url, client() as http:
         for _ in range(3):
             assert (await http.get(url)).text == "ok"
         assert connections == [3]
-        await asyncio.sleep(0.05)  # the server closes it now
+        await closes.wait()
+        for _ in range(10):  # the server aborts it, and the client's end of it, in the same loop, hears of that
+            await asyncio.sleep(0)
         assert (await http.get(url)).text == "ok"
         assert connections == [3, 1]
 

@@ -139,13 +139,6 @@ class House:
         return ResearcherContext(**{**given, **changes})
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    while True:
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-
-
 def add_team(session: Session) -> None:
     """A campaign of two researchers."""
     session.add(Campaign(id=CAMPAIGN, name="test", problem="puzzle", spec={}, state="running", secret="s" * 64))

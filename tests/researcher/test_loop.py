@@ -18,7 +18,8 @@ from aar.store.event_log import read_events
 from aar.store.models import LedgerEntry, Researcher
 
 from ..messages_server import Refusal, Turn, call, say
-from .conftest import CAMPAIGN, KEY, House, until
+from ..waiting import until
+from .conftest import CAMPAIGN, KEY, House
 
 pytestmark = pytest.mark.anyio
 FINISH = Turn([call(99, "finish", summary="all done")])

@@ -15,7 +15,8 @@ from aar.researcher.loop import run_researcher
 from aar.store.models import LedgerEntry
 
 from ..messages_server import Refusal, Turn, call, say
-from .conftest import CAMPAIGN, House, until
+from ..waiting import until
+from .conftest import CAMPAIGN, House
 from .test_loop import FINISH, entries, kinds
 
 pytestmark = pytest.mark.anyio

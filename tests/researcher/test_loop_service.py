@@ -18,7 +18,8 @@ from aar.store.database import Database
 from aar.store.models import LedgerEntry
 
 from ..messages_server import Raw, Refusal, Turn, call, say
-from .conftest import CAMPAIGN, House, until
+from ..waiting import until
+from .conftest import CAMPAIGN, House
 from .test_loop import FINISH, entries, kinds
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,8 @@ from aar.store.models import LedgerEntry, Researcher
 
 from ..messages_server import Refusal, Turn, call, say
 from ..scoring.audits.test_reviewer import dossier
-from .conftest import CAMPAIGN, House, until
+from ..waiting import until
+from .conftest import CAMPAIGN, House
 
 pytestmark = pytest.mark.anyio
 

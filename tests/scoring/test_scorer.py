@@ -103,7 +103,7 @@ async def test_a_waiter_is_woken_and_a_timeout_shows_the_state(
 
 async def test_a_submission_that_comes_later_is_found(desk: Any, serving: Serving) -> None:
     async with serving() as (scorer, _):
-        await asyncio.sleep(0.2)
+        await scorer.drain()  # it has begun, and waits
         view = desk.submit(desk.method(COPY))
         assert (await scorer.wait_for(view.number, 60)).state == "measured"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -17,6 +18,8 @@ from aar.campaign.steering import NO_COMMAND, DesiredState
 from aar.campaign.views import ResearcherView
 from aar.errors import Conflict, DatabaseError
 from aar.researcher.context import ResearcherOutcome
+
+from ...waiting import until
 
 FINISHED = ResearcherOutcome("finished", "done")
 Life = Callable[[ResearcherSignal], Awaitable[ResearcherOutcome]]
@@ -31,6 +34,7 @@ class Scene:
         self.states = ["created"] * len(lives)
         self.wishes: dict[int, DesiredState] = {}
         self.begun: list[int] = []
+        self.reads = 0
         self.faults = FaultBuffer()
         self.unreadable: list[Exception] = []
         self.team = TeamReconciler(self._roster, self._begin, self._settle, self.stop, self.faults)
@@ -40,12 +44,23 @@ class Scene:
         self.wishes[index] = DesiredState(command, f"{command} asked", newest + 1)
         self.team.notify_change()
 
+    async def look_again(self) -> None:
+        """Until the team has read its roster anew and acted on it."""
+        for _ in range(2):
+            awaited = self.reads + 1
+            self.team.notify_change()
+            await until(partial(self._has_read, awaited))
+
+    def _has_read(self, times: int) -> bool:
+        return self.reads >= times
+
     def join(self, life: Life) -> None:
         self.lives.append(life)
         self.states.append("created")
         self.team.notify_change()
 
     async def _roster(self) -> Sequence[TeamMember]:
+        self.reads += 1
         if self.unreadable:
             raise self.unreadable.pop()
         return [
@@ -75,11 +90,6 @@ async def _finishes(_signal: ResearcherSignal) -> ResearcherOutcome:
 async def _polite(signal: ResearcherSignal) -> ResearcherOutcome:
     await signal.event.wait()
     return ResearcherOutcome("paused", "")
-
-
-async def _until(happened: Callable[[], bool]) -> None:
-    while not happened():  # noqa: ASYNC110 - what is waited for are plain lists
-        await asyncio.sleep(0.005)
 
 
 def test_all_outcomes_are_returned() -> None:
@@ -151,13 +161,13 @@ def test_one_is_paused_while_the_other_works_and_goes_on_when_let() -> None:
     async def act() -> Scene:
         scene = Scene(_polite, _polite)
         running = asyncio.create_task(scene.team.run())
-        await _until(lambda: scene.begun == [0, 1])
+        await until(lambda: scene.begun == [0, 1])
         scene.send_command(0, "pause")
-        await _until(lambda: scene.states[0] == "paused")
-        await asyncio.sleep(0.05)
+        await until(lambda: scene.states[0] == "paused")
+        await scene.look_again()
         assert scene.begun == [0, 1]
         scene.send_command(0, "resume")
-        await _until(lambda: scene.begun == [0, 1, 0])
+        await until(lambda: scene.begun == [0, 1, 0])
         scene.stop.finish("enough")
         await running
         return scene
@@ -170,8 +180,8 @@ def test_a_team_whose_last_one_is_held_waits_for_it() -> None:
         scene = Scene(_finishes)
         scene.send_command(0, "pause")
         running = asyncio.create_task(scene.team.run())
-        await _until(lambda: scene.states[0] == "paused")
-        await asyncio.sleep(0.05)
+        await until(lambda: scene.states[0] == "paused")
+        await scene.look_again()
         assert not running.done()
         assert scene.begun == []
         scene.send_command(0, "resume")
@@ -184,11 +194,11 @@ def test_newcomers_begin_and_the_removed_never_come_back() -> None:
     async def act() -> Scene:
         scene = Scene(_polite)
         running = asyncio.create_task(scene.team.run())
-        await _until(lambda: scene.begun == [0])
+        await until(lambda: scene.begun == [0])
         scene.join(_polite)
-        await _until(lambda: scene.begun == [0, 1])
+        await until(lambda: scene.begun == [0, 1])
         scene.send_command(0, "remove")
-        await _until(lambda: scene.states[0] == "finished")
+        await until(lambda: scene.states[0] == "finished")
         scene.send_command(1, "stop")
         await running
         assert scene.team.closed
@@ -205,13 +215,12 @@ def test_who_rests_for_a_limit_tries_again_under_another_one() -> None:
 
         scene = Scene(limited, _polite)
         running = asyncio.create_task(scene.team.run())
-        await _until(lambda: scene.states[0] == "limit")
-        scene.team.notify_change()
-        await asyncio.sleep(0.05)
+        await until(lambda: scene.states[0] == "limit")
+        await scene.look_again()
         assert scene.begun.count(0) == 1
         scene.lives[0] = _finishes
         scene.team.limits_changed()
-        await _until(lambda: scene.states[0] == "finished")
+        await until(lambda: scene.states[0] == "finished")
         scene.send_command(1, "stop")
         assert await running == [FINISHED]
         return scene.begun
@@ -230,12 +239,11 @@ def test_a_wish_that_changed_while_a_life_was_ending_holds() -> None:
 
         scene = Scene(slow)
         running = asyncio.create_task(scene.team.run())
-        await _until(lambda: scene.begun == [0])
+        await until(lambda: scene.begun == [0])
         scene.send_command(0, "pause")
-        await asyncio.sleep(0.02)
+        await scene.look_again()
         scene.wishes[0] = replace(scene.wishes[0], command="stop")
-        scene.team.notify_change()
-        await asyncio.sleep(0.02)
+        await scene.look_again()
         let_end.set()
         assert await running == []
         assert scene.states == ["finished"]
