@@ -1,13 +1,12 @@
 """Login sessions, their CSRF tokens, and one-time login links.
 
-Sessions are not stored: the cookie holds role, name and expiry, signed with a key derived from the role's token. A new
-token file therefore ends every login made with the old one. Only logins that were ended early are stored, in a file
-that every server over the same folder reads, so that no restart revives them.
+Neither sessions nor links are stored: they hold the name and the time, signed with a key derived from the role's token.
+A new token file therefore ends every login made with the old one. Only logins that were ended early and links that were
+used are stored, in a file that every server over the same folder reads, so that no restart revives them.
 """
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
 import json
@@ -24,6 +23,9 @@ from pathlib import Path
 from typing import Literal
 
 from itsdangerous import BadSignature, TimestampSigner
+from itsdangerous.encoding import base64_decode, base64_encode
+
+from aar.auth.tokens import operator_token, viewer_token
 
 Role = Literal["operator", "viewer"]
 SESSION_COOKIE = "aar_session"
@@ -32,7 +34,6 @@ SESSION_SECONDS = 8 * 3600
 LOGIN_LINK_PATH = "/login/once"
 LOGIN_LINK_SECONDS = 15 * 60
 """Lifetime of a link."""
-_MOST_LINKS = 16
 _ENDED_FILE = "ended-logins"
 _log = logging.getLogger(__name__)
 
@@ -62,9 +63,9 @@ class SessionStore:
     """The login sessions of one server.
 
     Args:
-        tokens: secret of each role; a login by one, and the forms of its pages, are signed with it.
+        tokens: secret of each role; its logins, login links and forms are signed with it.
         clock: Unix time, for tests.
-        home: folder that stores logins that were ended early; None keeps them in memory only.
+        home: folder that stores logins that were ended early and used links; None keeps them in memory only.
     """
 
     def __init__(
@@ -77,27 +78,37 @@ class SessionStore:
 
     def create_session(self, role: Role, name: str) -> str:
         """Creates a login and returns the value of its cookie."""
-        payload = json.dumps([role, name, secrets.token_urlsafe(16)]).encode()
-        return self._signers[role].sign(base64.urlsafe_b64encode(payload)).decode()
+        return self._sign("login", role, name)
 
     def find_login(self, cookie: str) -> Login | None:
         """Returns the login of a cookie.
 
         None for one that is forged, expired, or ended.
         """
-        for role, signer in self._signers.items():
-            with suppress(BadSignature):  # unsigned content is not even parsed
-                payload, signed_at = signer.unsign(cookie.encode("utf-8", "replace"), return_timestamp=True)
-                signed_role, name, nonce = json.loads(base64.urlsafe_b64decode(payload))
-                login = Login(role, name, nonce, int(signed_at.timestamp()) + SESSION_SECONDS)
-                if signed_role == role and login.ends > self._clock() and nonce not in self._ended:
-                    return login
-        return None
+        login = self._verify("login", cookie, SESSION_SECONDS)
+        return None if login is None or login.nonce in self._ended else login
 
     def end_session(self, login: Login) -> None:
         """Ends a login before its expiry; blocks for a file."""
         self._ended.add(login.nonce, login.ends)
         self._notes.pop(login.nonce, None)
+
+    def create_link(self, role: Role, name: str) -> str:
+        """Returns a path that logs in once, on any server over the same folder, and expires by itself.
+
+        Args:
+            role: of the login that it begins.
+            name: of the person, for the record.
+        """
+        return f"{LOGIN_LINK_PATH}?code={self._sign('link', role, name)}"
+
+    def redeem_link(self, code: str) -> tuple[Role, str] | None:
+        """Uses a link up and returns its role and name; blocks for a file.
+
+        None for a link that was used, has expired, or was never issued.
+        """
+        link = self._verify("link", code, LOGIN_LINK_SECONDS)
+        return None if link is None or not self._ended.add(link.nonce, link.ends) else (link.role, link.name)
 
     def csrf(self, login: Login) -> str:
         """Returns the CSRF token of a login's forms, which no other site knows."""
@@ -117,6 +128,27 @@ class SessionStore:
         """Removes and returns that line; empty without one."""
         return self._notes.pop(login.nonce, "")
 
+    def _sign(self, purpose: str, role: Role, name: str) -> str:
+        payload = base64_encode(json.dumps([name, secrets.token_urlsafe(16)])).decode()
+        return self._signers[role].sign(f"{role}-{purpose}.{payload}").decode()
+
+    def _verify(self, purpose: str, signed: str, seconds: int) -> Login | None:
+        """Returns what was signed for a purpose; None if it is forged or expired."""
+        for role, signer in self._signers.items():
+            with suppress(BadSignature):  # unsigned content is not even parsed
+                value, signed_at = signer.unsign(signed.encode("utf-8", "replace"), return_timestamp=True)
+                signed_for, _, payload = value.decode().partition(".")
+                ends = int(signed_at.timestamp()) + seconds
+                if signed_for == f"{role}-{purpose}" and ends > self._clock():
+                    name, nonce = json.loads(base64_decode(payload))
+                    return Login(role, name, nonce, ends)
+        return None
+
+
+def open_sessions(home: Path) -> SessionStore:
+    """Opens the login sessions of the tokens of ``home``, which are made if absent. Raises SetupError."""
+    return SessionStore({"operator": operator_token(home), "viewer": viewer_token(home)}, home=home)
+
 
 class _Signer(TimestampSigner):
     def __init__(self, token: str, clock: Callable[[], float]) -> None:
@@ -129,61 +161,12 @@ class _Signer(TimestampSigner):
 
 
 def _form_of(login: Login) -> bytes:
-    """Returns the signed text of a login's forms; it has a space, which no cookie has."""
+    """Returns the signed text of a login's forms; no login or link begins so."""
     return b"form " + login.nonce.encode()
 
 
-class LoginLinks:
-    """The unused login links of a server; stored in memory only, as hashes.
-
-    Args:
-        clock: seconds, for tests.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._waiting: dict[str, tuple[Role, str, float]] = {}
-
-    def issue(self, role: Role, name: str) -> str:
-        """Returns a new path that logs in once and expires by itself.
-
-        The path starts with its first slash.
-
-        Args:
-            role: of the login that it begins.
-            name: of the person, for the record.
-        """
-        code = secrets.token_urlsafe(32)
-        self._waiting[_hash(code)] = (role, name, self._clock() + LOGIN_LINK_SECONDS)
-        while len(self._waiting) > _MOST_LINKS:
-            self._waiting.pop(next(iter(self._waiting)))
-        return f"{LOGIN_LINK_PATH}?code={code}"
-
-    def export_pending(self) -> list[list[str | float]]:
-        """Removes and returns the pending links, for the process that serves."""
-        given: list[list[str | float]] = [[key, *value] for key, value in self._waiting.items()]
-        self._waiting.clear()
-        return given
-
-    def import_pending(self, given: list[list[str | float]]) -> None:
-        """Adds links issued by another process of this machine.
-
-        The monotonic clocks of both processes are the same.
-        """
-        for key, role, name, ends in given:
-            self._waiting[str(key)] = ("operator" if role == "operator" else "viewer", str(name), float(ends))
-
-    def redeem(self, code: str) -> tuple[Role, str] | None:
-        """Uses a link up and returns its role and name.
-
-        None for a link that was used, has expired, or was never issued.
-        """
-        role, name, ends = self._waiting.pop(_hash(code), (None, "", 0.0))
-        return None if role is None or ends <= self._clock() else (role, name)
-
-
 class EndedSessions:
-    """The list of ended logins under one folder.
+    """The list of ended logins and used login links under one folder.
 
     Args:
         home: the folder of the operator's token; None keeps them in memory only.
@@ -198,19 +181,21 @@ class EndedSessions:
         self._seen: tuple[int, int, int] | None = None
         self._lock = threading.Lock()
 
-    def add(self, nonce: str, ends: int) -> None:
-        """Ends a login on every server over this folder; blocks for the file.
+    def add(self, nonce: str, ends: int) -> bool:
+        """Ends a login or a link on every server over this folder; blocks for the file.
 
-        In memory it takes effect at once.
+        In memory it takes effect at once. Returns False if it had ended already.
         """
         key, now = _hash(nonce), self._clock()
         with self._lock:
+            if key in self._own:
+                return False
             self._own = {each: end for each, end in self._own.items() if end > now} | {key: ends}
-        if self._path is not None:
-            try:
-                self._write(self._path, now)
-            except OSError as error:
-                _log.error("an ended login cannot be stored in %s, so a restart forgets it: %s", self._path, error)
+        try:
+            return self._path is None or key not in self._write(self._path, now)
+        except OSError as error:
+            _log.error("an ended login cannot be stored in %s, so a restart forgets it: %s", self._path, error)
+            return True
 
     def __contains__(self, nonce: object) -> bool:
         self._refresh()
@@ -232,8 +217,8 @@ class EndedSessions:
         except OSError as error:
             _log.error("ended logins cannot be read from %s: %s", self._path, error)
 
-    def _write(self, path: Path, now: float) -> None:
-        """Replaces the file with the logins that ended here and elsewhere.
+    def _write(self, path: Path, now: float) -> dict[str, int]:
+        """Replaces the file with the logins that ended here and elsewhere; returns what it held before.
 
         Of two writers the later one includes the earlier one's entries.
         """
@@ -245,6 +230,7 @@ class EndedSessions:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(remaining, file)
             Path(draft).replace(path)
+            return known
 
 
 def _parsed(text: str) -> dict[str, int]:

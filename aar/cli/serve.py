@@ -1,14 +1,12 @@
 """``aar serve``, and the process that serves a running campaign's pages.
 
 That process is ``python -m aar.cli.serve CAMPAIGN HOST FD``. The address of the database comes in the environment.
-Login links, which nobody else may see, come as a line of JSON on standard input. That stays open as long as the
-controller runs; when it closes, the process ends, also after a kill.
+Standard input stays open as long as the controller runs; when it closes, the process ends, also after a kill.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import sys
@@ -16,7 +14,7 @@ from typing import IO, Annotated
 
 import typer
 
-from aar.auth.sessions import LoginLinks
+from aar.auth.sessions import open_sessions
 from aar.cli.context import LATEST, CampaignId, login_line, login_name, open_context
 from aar.cli.options import DatabaseOption
 from aar.cli.output.log_setup import configure_logging
@@ -53,12 +51,12 @@ def serve(
                 raise
             view = None  # the pages also work without a campaign
         listener = bind_listener(host, port)
-        links = LoginLinks()
         served = view.id if view else None
-        app = create_app(workplace.database, home=home, campaign_id=served, host=host, login_links=links)
+        app = create_app(workplace.database, home=home, campaign_id=served, host=host)
         print(f"{page_address(listener, host)}  (Ctrl-C ends)")
         print(access_notice(host, str(home / "operator-token")))
-        print(login_line(page_address(listener, host), links.issue("operator", login_name())), flush=True)
+        link = open_sessions(home).create_link("operator", login_name())
+        print(login_line(page_address(listener, host), link), flush=True)
         asyncio.run(serve_app(app, listener, handle_signals=True))
 
 
@@ -66,14 +64,12 @@ def main(campaign_id: str, host: str, descriptor: int, parent: IO[bytes]) -> Non
     """Serve until SIGTERM, or until the controller ends."""
     raise_open_file_limit()
     os.nice(_NICE)
-    links = LoginLinks()
-    links.import_pending(json.loads(parent.readline() or b"[]"))
     exit_with_parent(parent)
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)
     with open_context(None) as workplace, configure_logging(None, workplace.settings.log_level):
         home = workplace.settings.home
-        app = create_app(workplace.database, home=home, campaign_id=campaign_id, host=host, login_links=links)
+        app = create_app(workplace.database, home=home, campaign_id=campaign_id, host=host)
         asyncio.run(serve_app(app, listener, handle_signals=True))
 
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from aar import __version__
-from aar.auth.sessions import LoginLinks, Role, SessionStore
+from aar.auth.sessions import open_sessions
 from aar.auth.tokens import operator_token, viewer_token
 from aar.report import ASSETS
 from aar.settings import get_settings
@@ -50,7 +50,6 @@ def create_app(
     host: str = "127.0.0.1",
     snapshots: SnapshotStore | None = None,
     rates: RateLimits | None = None,
-    login_links: LoginLinks | None = None,
 ) -> FastAPI:
     """Builds the application over one database.
 
@@ -61,22 +60,19 @@ def create_app(
         host: the address that will be listened on; beyond loopback every request needs a login or a token.
         snapshots: store of the code of ``campaign_id``, if not in its folder under ``home``.
         rates: rate limits of clients; None for the defaults.
-        login_links: addresses that log one person in, which the caller prints; None for none.
     """
     feed = EventFeed(db)
-    tokens: dict[Role, str] = {"operator": operator_token(home), "viewer": viewer_token(home)}
     shared = AppState(
         db=db,
         settings=get_settings().model_copy(update={"home": home}),
         own_snapshots=snapshots,
         feed=feed,
         campaign_id=campaign_id,
-        operator_token=tokens["operator"],
-        viewer_token=tokens["viewer"],
-        sessions=SessionStore(tokens, home=home),
+        operator_token=operator_token(home),
+        viewer_token=viewer_token(home),
+        sessions=open_sessions(home),
         open_reading=is_loopback(host),
         rates=rates or RateLimits(),
-        login_links=login_links or LoginLinks(),
     )
 
     mcp = McpEndpoint(shared, host)

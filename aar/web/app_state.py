@@ -12,7 +12,7 @@ import anyio
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
-from aar.auth.sessions import LoginLinks, SessionStore
+from aar.auth.sessions import SessionStore
 from aar.readmodels.submission_code import open_local_snapshots
 from aar.settings import Settings
 from aar.snapshots.store import SnapshotStore
@@ -64,7 +64,6 @@ class AppState:
         own_terminal: True if the one client is a process that the owner of the database started.
         rates: rate limits of clients.
         buckets: the use of those limits by each client.
-        login_links: addresses that log one person in, once.
         token_lookups: bounds concurrent look-ups of tokens, so that guesses leave threads for known clients.
         open_streams: those of clients without token or login.
     """
@@ -82,7 +81,6 @@ class AppState:
     once: IdempotencyCache = field(default_factory=IdempotencyCache)
     rates: RateLimits = field(default_factory=RateLimits)
     buckets: TokenBuckets = field(default_factory=TokenBuckets)
-    login_links: LoginLinks = field(default_factory=LoginLinks)
     token_lookups: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(8))
     open_streams: set[object] = field(default_factory=set)
 

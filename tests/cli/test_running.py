@@ -113,7 +113,7 @@ def test_the_live_view_pauses_on_ctrl_c_and_resumes(empty: Terminal, screen: Scr
     address = re.search(r"http://127\.0\.0\.1:\d+", screen.shown)[0]  # type: ignore[index]
     got = httpx.get(f"{address}/api/v1/campaigns", timeout=_PATIENCE)  # the pages begin after the campaign
     assert got.json()["items"][0]["state"] == "running"
-    link = re.search(r"http://127\.0\.0\.1:\d+/login/once\?code=[\w-]+", screen.shown)[0]  # type: ignore[index]
+    link = re.search(r"http://127\.0\.0\.1:\d+/login/once\?code=[\w.-]+", screen.shown)[0]  # type: ignore[index]
     assert httpx.get(link, timeout=_PATIENCE).status_code == 303
     screen.type(b"\x03")
     assert screen.end() == 0, screen.shown[-3000:]

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 import sys
 
-from aar.auth.sessions import LoginLinks
 from aar.campaign.controller.controller import CampaignCompanion, RunningCampaign
 from aar.errors import SetupError
 
@@ -36,14 +34,12 @@ _PREFIXES = ("LC_", "XDG_", "PG")
 _END_SECONDS = 8.0
 
 
-def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> CampaignCompanion:
+def serve_pages(host: str, listener: socket.socket) -> CampaignCompanion:
     """Return a companion that runs a page server process on a listening socket.
 
     Args:
         host: the address listened on.
         listener: from ``bind_listener``; stays open in this process, so that a restart has the same port.
-        links: login links, which the first process reads from its standard input; one that was not used before that
-            process died is no longer valid.
     """
 
     async def pages(running: RunningCampaign) -> None:
@@ -67,7 +63,6 @@ def serve_pages(host: str, listener: socket.socket, links: LoginLinks) -> Campai
             )
         assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(links.export_pending()).encode() + b"\n")
             code = await process.wait()
         finally:
             if process.returncode is None:

@@ -18,7 +18,7 @@ import structlog
 import typer
 from sqlalchemy.orm import Session
 
-from aar.auth.sessions import LoginLinks
+from aar.auth.sessions import open_sessions
 from aar.budget.totals import read_totals
 from aar.campaign.controller.controller import CampaignCompanion, Controller
 from aar.campaign.controller_lock import reserve_campaign
@@ -129,17 +129,16 @@ async def _run_with_view(
     plan: CampaignPlan, campaign_id: str, listener: socket.socket | None, options: _RunOptions
 ) -> CampaignEnding:
     companions: list[CampaignCompanion] = [plain_view if options.plain else live_view]
-    address, links = "", LoginLinks()
+    address = ""
     if listener is not None:
         host = plan.spec.serve.host
         address = page_address(listener, host)
-        companions.append(serve_pages(host, listener, links))
+        companions.append(serve_pages(host, listener))
     text = f"campaign {campaign_id}" + (f", pages at {address}" if address else "")
     make_console().print(text + "; Ctrl-C pauses it", style="" if options.plain else "bold")
     if address:  # to the terminal alone, never to a log
-        make_console().print(
-            login_line(address, links.issue("operator", login_name())), soft_wrap=True, highlight=False
-        )
+        link = open_sessions(plan.settings.home).create_link("operator", login_name())
+        make_console().print(login_line(address, link), soft_wrap=True, highlight=False)
     return await run_campaign(plan, campaign_id, address=address, companions=companions, on_hangup=detach_terminal)
 
 

@@ -48,10 +48,10 @@ async def log_in(shared: AppStateDep, request: Request) -> Response:
 
 @router.get(LOGIN_LINK_PATH)
 async def log_in_once(
-    shared: AppStateDep, request: Request, code: Annotated[str, Query(max_length=100)] = ""
+    shared: AppStateDep, request: Request, code: Annotated[str, Query(max_length=500)] = ""
 ) -> Response:
     """Logs in with a one-time address printed by the server."""
-    login = shared.login_links.redeem(code)
+    login = await anyio.to_thread.run_sync(shared.sessions.redeem_link, code)
     if login is None:
         shared.buckets.take("login", client_address(request), shared.rates.login)
         wrong = "This address has expired or was used already. Log in with the token."
