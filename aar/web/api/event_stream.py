@@ -32,7 +32,8 @@ _MOST_UNKNOWN = 100
 _STREAM_SECONDS = 10.0
 HEARTBEAT_SECONDS = 15.0
 """A quiet stream sends a comment this often, so that proxies leave it open and dead clients are found."""
-HEARTBEAT = ServerSentEvent(comment="still here")
+server_sent = partial(ServerSentEvent, sep="\n")
+HEARTBEAT = server_sent(comment="still here")
 
 
 class EventOut(BaseModel):
@@ -122,7 +123,7 @@ async def _while_allowed(
 ) -> AsyncIterator[bytes]:
     first, checked_at = get_authenticated(request.scope), time.monotonic()
     async with aclosing(sent), _counted(shared, first):
-        yield ServerSentEvent(retry=2000).encode()
+        yield server_sent(retry=2000).encode()
         async for each in sent:
             # A logout ends a stream at once; revoked tokens and new invitations within a second.
             if first.login is not None or time.monotonic() - checked_at > _POLL_SECONDS:
@@ -152,16 +153,16 @@ async def _stream_events(
     if once:
         for logged in await shared.db.read(partial(read_events, campaign_id=campaign_id, after=after)):
             if (seen := event_seen_by(logged, audience)) is not None:
-                yield _server_sent(seen, brief)
+                yield _describe_event(seen, brief)
         return
     async for each in shared.feed.follow(campaign_id, after, idle=HEARTBEAT_SECONDS):
         if each is None:
             yield HEARTBEAT
         elif (seen := event_seen_by(each, audience)) is not None:
-            yield _server_sent(seen, brief)
+            yield _describe_event(seen, brief)
 
 
-def _server_sent(seen: LoggedEvent, brief: bool) -> ServerSentEvent:
+def _describe_event(seen: LoggedEvent, brief: bool) -> ServerSentEvent:
     out = EventOut.of(seen).model_dump(mode="json", exclude={"payload"} if brief else None)
     # In ASCII: clients that split lines at every Unicode line separator would cut a text in two.
-    return ServerSentEvent(json.dumps(out, separators=(",", ":")), event=seen.event.kind, id=str(seen.id))
+    return server_sent(json.dumps(out, separators=(",", ":")), event=seen.event.kind, id=str(seen.id))

@@ -55,13 +55,13 @@ async def _stream_rows(
     async for each in shared.feed.follow(campaign_id, after, idle=event_stream.HEARTBEAT_SECONDS):
         if each is None:
             before, known = known, await _controller(shared, campaign_id)
-            refresh = ServerSentEvent("", event="loud", id=str(cursor))
+            refresh = event_stream.server_sent("", event="loud", id=str(cursor))
             yield refresh if known == "lost" != before else event_stream.HEARTBEAT
             continue
         cursor = each.id
         seen = event_seen_by(each, audience)
         kind = "loud" if missed or each.event.kind not in QUIET_KINDS else "quiet"
-        yield ServerSentEvent("" if seen is None else log_row(seen), event=kind, id=str(each.id))
+        yield event_stream.server_sent("" if seen is None else log_row(seen), event=kind, id=str(each.id))
         missed = False
 
 
