@@ -30,6 +30,7 @@ from aar.web.authentication import AudienceDep
 from aar.web.request_params import After, CampaignId, Limit, Page, ViewOut, find_campaign
 
 router = APIRouter()
+Named = Annotated[str, Query(max_length=64, description="A campaign's id, its beginning, or `latest`")]
 
 _MOST_SKIPPED = 10**9
 _UNSHOWN = ("seed", "database")
@@ -179,9 +180,6 @@ def costs(shared: AppStateDep, campaign_id: CampaignId) -> CostsOut:
         forecast=ForecastOut.model_validate(forecast),
         usage_doubts=[UsageDoubtOut.model_validate(each) for each in doubts],
     )
-
-
-Named = Annotated[str, Query(max_length=64, description="A campaign's id, its beginning, or `latest`")]
 
 
 class SideOut(BaseModel):

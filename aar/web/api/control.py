@@ -36,6 +36,10 @@ from aar.web.error_handlers import FieldProblem, ProblemDetails
 from aar.web.request_params import CampaignId, Number, ViewOut, find_campaign
 
 router = APIRouter(prefix="/campaigns")
+_Text = Annotated[str, Field(max_length=4000)]
+_Name = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
+_Limit = Annotated[str | float | None, Field(description="null lifts it")]
+_Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
 
 
 class LaunchIn(BaseModel):
@@ -112,12 +116,7 @@ def invalid_spec_response(made: SpecDraft) -> Response:
     return JSONResponse(details.model_dump(mode="json"), 422, media_type="application/problem+json")
 
 
-_Text = Annotated[str, Field(max_length=4000)]
-_Name = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
-_Limit = Annotated[str | float | None, Field(description="null lifts it")]
-
-
-class _Asking(BaseModel):
+class _ControlRequest(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
     by: _Name = None
@@ -127,7 +126,7 @@ class _Asking(BaseModel):
         return human_name(self.by or who.name)
 
 
-class ControlIn(_Asking):
+class ControlIn(_ControlRequest):
     """A control request to a campaign or to one of its researchers."""
 
     command: Annotated[str, Field(max_length=32, examples=["pause", "stop", "message", "redirect", "resume", "remove"])]
@@ -137,13 +136,13 @@ class ControlIn(_Asking):
     """Empty for the whole campaign."""
 
 
-class LimitsIn(_Asking):
+class LimitsIn(_ControlRequest):
     """New limits: dotted names as in a spec, such as `usd` or `researcher.turns`."""
 
     limits: Annotated[dict[str, _Limit], Field(max_length=20)]
 
 
-class TeamIn(_Asking):
+class TeamIn(_ControlRequest):
     """Researchers to add."""
 
     count: Annotated[int, Field(ge=1, le=500)] = 1
@@ -228,9 +227,6 @@ async def add(
 def _ask(session: Session, *, campaign_id: str, sent: ControlIn, by: str) -> CommandReceipt:
     view = find_campaign(session, campaign_id)
     return send_command(session, view.id, sent.command, sent.argument, by, sent.researcher)
-
-
-_Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
 
 
 class _Decision(BaseModel):

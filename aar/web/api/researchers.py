@@ -31,6 +31,8 @@ from aar.web.request_params import (
 )
 
 router = APIRouter(prefix="/campaigns/{campaign_id}/researchers", tags=["researchers"])
+FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]
+NOTEBOOK = "NOTEBOOK.md"
 
 
 class ResearcherOut(BaseModel):
@@ -117,10 +119,6 @@ def transcript(
         view = find_researcher(session, find_campaign(session, campaign_id).id, name)
         transcript = read_transcript(session, view.id, before=before or None, limit=limit)
     return Page(items=[TranscriptOut.model_validate(item) for item in transcript.items], next_cursor=transcript.earlier)
-
-
-FilePath = Annotated[str, Query(max_length=4000, description="Relative to the workspace, with slashes")]
-NOTEBOOK = "NOTEBOOK.md"
 
 
 class JobOut(ViewOut):

@@ -40,57 +40,6 @@ from aar.web.request_params import (
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["submissions"])
 
 
-class DiffOut(BaseModel):
-    """The changes of a submission's code."""
-
-    parent: int | None
-    """The submission that it builds on; None if it builds on none, or if its code is not stored here."""
-    files: list[FileDifference]
-
-
-@router.get("/submissions/{number}/diff")
-def diff(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> DiffOut:
-    """Returns the code's diff against its parent: one bounded unified diff per file."""
-    with shared.db.reading() as session:
-        view = get_submission(session, find_campaign(session, campaign_id).id, number)
-        parent = find_parent(view, list_visible_submissions(session, view.campaign_id))
-    files = submission_diff(shared, view, parent)
-    return DiffOut(parent=parent.number if parent and files is not None else None, files=files or [])
-
-
-@router.get("/submissions/{number}/seeds.csv", response_class=Response, responses=AS_CSV)
-def seeds_csv(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> Response:
-    """Returns the score on each split as CSV."""
-    with shared.db.reading() as session:
-        view = find_campaign(session, campaign_id)
-        scores = scores_per_seed(session, view.problem, get_submission(session, view.id, number))
-    return Response(to_csv(seed_table(scores)), media_type=CSV)
-
-
-@router.get("/submissions/{number}/seeds")
-def seeds(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> list[SeedScore]:
-    """Lists the rounded score of each split; empty if the problem is not installed."""
-    with shared.db.reading() as session:
-        view = find_campaign(session, campaign_id)
-        return scores_per_seed(session, view.problem, get_submission(session, view.id, number))
-
-
-def submission_diff(
-    shared: AppState, view: SubmissionView, parent: SubmissionView | None
-) -> list[FileDifference] | None:
-    """Diffs a submission against its parent; None if one is not here."""
-    store = shared.snapshots_of(view.campaign_id)
-    if parent is None or store is None or not (store.exists(parent.digest) and store.exists(view.digest)):
-        return None
-    return diff_files(read_submission_code(store, parent.digest), read_submission_code(store, view.digest))
-
-
-def scores_per_seed(session: Session, problem: str, view: SubmissionView) -> list[SeedScore]:
-    """Lists scores by split, of every phase that has an estimate."""
-    phases = [each.phase for each in read_submission_details(session, view.campaign_id, view.number).phases]
-    return read_seed_scores(session, problem, view.id, phases)
-
-
 class SubmissionOut(ViewOut):
     """A submitted method.
 
@@ -257,3 +206,54 @@ def queue(shared: AppStateDep, campaign_id: CampaignId) -> QueueOut:
         state = read_queue_state(session, find_campaign(session, campaign_id).id)
     waiting = [WaitingOut(number=each, expected_wait_seconds=state.expected_wait(each)) for each in state.waiting]
     return QueueOut(scoring=list(state.scoring), waiting=waiting)
+
+
+class DiffOut(BaseModel):
+    """The changes of a submission's code."""
+
+    parent: int | None
+    """The submission that it builds on; None if it builds on none, or if its code is not stored here."""
+    files: list[FileDifference]
+
+
+@router.get("/submissions/{number}/diff")
+def diff(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> DiffOut:
+    """Returns the code's diff against its parent: one bounded unified diff per file."""
+    with shared.db.reading() as session:
+        view = get_submission(session, find_campaign(session, campaign_id).id, number)
+        parent = find_parent(view, list_visible_submissions(session, view.campaign_id))
+    files = submission_diff(shared, view, parent)
+    return DiffOut(parent=parent.number if parent and files is not None else None, files=files or [])
+
+
+@router.get("/submissions/{number}/seeds.csv", response_class=Response, responses=AS_CSV)
+def seeds_csv(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> Response:
+    """Returns the score on each split as CSV."""
+    with shared.db.reading() as session:
+        view = find_campaign(session, campaign_id)
+        scores = scores_per_seed(session, view.problem, get_submission(session, view.id, number))
+    return Response(to_csv(seed_table(scores)), media_type=CSV)
+
+
+@router.get("/submissions/{number}/seeds")
+def seeds(shared: AppStateDep, campaign_id: CampaignId, number: Number, _who: PersonDep) -> list[SeedScore]:
+    """Lists the rounded score of each split; empty if the problem is not installed."""
+    with shared.db.reading() as session:
+        view = find_campaign(session, campaign_id)
+        return scores_per_seed(session, view.problem, get_submission(session, view.id, number))
+
+
+def submission_diff(
+    shared: AppState, view: SubmissionView, parent: SubmissionView | None
+) -> list[FileDifference] | None:
+    """Diffs a submission against its parent; None if one is not here."""
+    store = shared.snapshots_of(view.campaign_id)
+    if parent is None or store is None or not (store.exists(parent.digest) and store.exists(view.digest)):
+        return None
+    return diff_files(read_submission_code(store, parent.digest), read_submission_code(store, view.digest))
+
+
+def scores_per_seed(session: Session, problem: str, view: SubmissionView) -> list[SeedScore]:
+    """Lists scores by split, of every phase that has an estimate."""
+    phases = [each.phase for each in read_submission_details(session, view.campaign_id, view.number).phases]
+    return read_seed_scores(session, problem, view.id, phases)

@@ -35,6 +35,7 @@ from aar.web.rendering import campaign_link, render_page
 from aar.web.request_params import CampaignId, find_campaign
 
 router = APIRouter()
+_Named = Annotated[str, Query(max_length=64)]
 
 
 @router.get("/")
@@ -123,9 +124,6 @@ def board_axis(rows: Sequence[BoardRow], metric: Metric | None) -> tuple[float, 
     """Returns the shared axis of the leaderboard's interval bars."""
     human = [] if metric is None or metric.human_baseline is None else [metric.human_baseline]
     return axis_range([row.submission.mean for row in rows if row.submission.mean is not None], human)
-
-
-_Named = Annotated[str, Query(max_length=64)]
 
 
 @router.get("/compare")

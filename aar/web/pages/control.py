@@ -26,6 +26,7 @@ from aar.web.rendering import campaign_link, render_page, researcher_link, submi
 from aar.web.request_params import CampaignId, Number, ResearcherName, find_campaign, find_researcher
 
 router = APIRouter()
+_LIMITS = ("usd", "hours", "tokens", "submissions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +125,6 @@ def _given(values: Mapping[str, str]) -> dict[str, Any]:
         elif field.limit:
             given[field.name] = None
     return given
-
-
-_LIMITS = ("usd", "hours", "tokens", "submissions")
 
 
 @router.post("/campaigns/{campaign_id}/steer")
