@@ -32,7 +32,7 @@ def reply(turns_so_far: int, turns: int) -> bytes:
     last = turns_so_far + 1 >= turns
     name = "finish" if last else "leaderboard"
     padding = "x = np.linalg.svd(weights, full_matrices=False)\\n" * 32
-    given = {"summary": padding} if last else {"limit": 20}
+    given = {"summary": padding} if last else {"limit": 1 + turns_so_far % 100}
     blocks: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     thought = [{"type": "thinking_delta", "thinking": "What would the noise model say here? "} for _ in range(30)]
     thought.append({"type": "signature_delta", "signature": "c2ln" * 60})

@@ -282,7 +282,8 @@ class Ledger:
                 await best_effort(self._close(bill, error, failed), log_failure("a charge could not be recorded"))
                 raise
             else:
-                await best_effort(self._close(bill, None, failed), log_failure("a charge could not be recorded"))
+                if not bill.settled:
+                    await best_effort(self._close(bill, None, failed), log_failure("a charge could not be recorded"))
             finally:
                 self._under_way[key] -= 1
         finally:

@@ -8,6 +8,7 @@ connections by address. The ledger relies on one rule: an error before any of a 
 The SDK's ``DefaultAioHttpClient`` (anthropic 2.14) breaks that rule and others, so it is not used; 13 of this module's
 24 tests failed with it. A connection that a server closes without an answer, after it read the request, is a
 ``ConnectError`` there. A request that nobody reads never ends. A long body is sent in one piece, which blocks the loop.
+It would save nothing: 6.0 to 6.8 ms CPU a turn, against 5.3 to 6.8 here (``benchmarks/turn_cost.py 40 4``).
 """
 
 from __future__ import annotations
