@@ -79,7 +79,7 @@ def test_connections_that_cannot_be_closed_or_that_hang_change_no_ending(monkeyp
 def test_a_companion_that_does_not_end_and_a_backend_that_cannot_be_closed_keep_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(controller, "_END_SECONDS", 0.2)
+    monkeypatch.setattr(controller, "_END_SECONDS", 2.0)
     close = BubblewrapBackend.close
     over: list[asyncio.Event] = []
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from aar.store.event_log import read_events
 from aar.store.models import Campaign, Researcher
 
 CAMPAIGN = "k3v9qd"
+Serving = Callable[..., AbstractAsyncContextManager[tuple[Scorer, asyncio.Task[None]]]]
 COPY = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
 """A method that hands the teacher's word on."""
 
@@ -163,7 +164,7 @@ async def task(problem: Problem, clean_room: CleanRoom) -> AsyncIterator[Task]:
 
 
 @pytest.fixture
-def serving(desk: Desk, problem: Problem, clean_room: CleanRoom) -> Callable[..., Any]:
+def serving(desk: Desk, problem: Problem, clean_room: CleanRoom) -> Serving:
     """A scorer that serves while the block lasts; the second value is its task."""
 
     @asynccontextmanager

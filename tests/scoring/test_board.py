@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from aar.errors import Conflict
-from aar.problems.protocol import Estimate, Metric
+from aar.problems.protocol import Estimate, Metric, Problem
 from aar.scoring import confirmation_queue, finalizer
 from aar.scoring.audits.protocol import PhaseScores
 from aar.scoring.confirmation_queue import CheckPlan
@@ -17,20 +17,20 @@ from aar.scoring.results.leaderboard import read_leader, read_leaderboard
 from aar.scoring.submissions import get_submission
 from aar.store.models import ScoringRun, StageEstimate, Submission
 
-from .conftest import CAMPAIGN, COPY, events
+from .conftest import CAMPAIGN, COPY, Desk, events
 from .results.test_score_writer import LOSS, PGR, estimate_of, score
 
 PLAN = CheckPlan(confirm_seeds=1, audit_seeds=1)
 
 
-def hand_in(desk: Any, *values: float, metric: Metric = PGR) -> None:
+def hand_in(desk: Desk, *values: float, metric: Metric = PGR) -> None:
     """Submissions of different code, scored at these values."""
     for value in values:
         desk.submit(desk.method(f"print({len(list(desk.folder.iterdir()))})"))
         score(desk, value, metric=metric)
 
 
-def confirm(desk: Any, problem: Any, number: int, value: float, metric: Metric = PGR) -> None:
+def confirm(desk: Desk, problem: Problem, number: int, value: float, metric: Metric = PGR) -> None:
     """A confirmation whose sealed runs came to ``value``."""
     with desk.db.writing() as session:
         submission = get_submission(session, CAMPAIGN, number)
@@ -41,12 +41,12 @@ def confirm(desk: Any, problem: Any, number: int, value: float, metric: Metric =
         finalizer.finish_check(session, work.check_id, found, [], plan=PLAN, metric=metric)
 
 
-def board(desk: Any, higher: bool = True) -> list[Any]:
+def board(desk: Desk, higher: bool = True) -> list[Any]:
     with desk.db.reading() as session:
         return read_leaderboard(session, CAMPAIGN, higher_is_better=higher)
 
 
-def test_a_place_is_gained_by_more_than_the_noise(desk: Any) -> None:
+def test_a_place_is_gained_by_more_than_the_noise(desk: Desk) -> None:
     hand_in(desk, 0.30, 0.31, 0.33, 0.60)
     assert [(row.submission.number, row.rank, row.band) for row in board(desk)] == [
         (4, 1, 1),
@@ -57,7 +57,7 @@ def test_a_place_is_gained_by_more_than_the_noise(desk: Any) -> None:
     assert [event.event.best for event in events(desk, "submission_measured")] == [True, True, False, True]
 
 
-def test_first_place_is_provisional_until_one_is_confirmed_and_then_reserved(desk: Any, problem: Any) -> None:
+def test_first_place_is_provisional_until_one_is_confirmed_and_then_reserved(desk: Desk, problem: Problem) -> None:
     hand_in(desk, 0.4, 0.6)
     assert [(row.submission.number, row.provisional) for row in board(desk)] == [(2, True), (1, False)]
     confirm(desk, problem, 1, 0.38)
@@ -75,7 +75,7 @@ def test_first_place_is_provisional_until_one_is_confirmed_and_then_reserved(des
     assert (leader.number, leader.status) == (3, "confirmed")
 
 
-def test_a_refuted_leader_leaves_the_board(desk: Any, problem: Any) -> None:
+def test_a_refuted_leader_leaves_the_board(desk: Desk, problem: Problem) -> None:
     hand_in(desk, 0.4, 0.9)
     confirm(desk, problem, 2, 0.1)
     assert [row.submission.number for row in board(desk)] == [1]
@@ -83,7 +83,7 @@ def test_a_refuted_leader_leaves_the_board(desk: Any, problem: Any) -> None:
     assert finished.event.outcome == "refuted"
 
 
-def test_all_of_it_turned_round_where_lower_is_better(desk: Any, problem: Any) -> None:
+def test_all_of_it_turned_round_where_lower_is_better(desk: Desk, problem: Problem) -> None:
     hand_in(desk, 0.5, 0.2, 0.1, metric=LOSS)
     assert [row.submission.number for row in board(desk, higher=False)] == [3, 2, 1]
     confirm(desk, problem, 3, 0.9, metric=LOSS)
@@ -92,7 +92,7 @@ def test_all_of_it_turned_round_where_lower_is_better(desk: Any, problem: Any) -
     assert [(row.submission.number, row.score) for row in board(desk, higher=False)] == [(2, 0.05), (1, 0.5)]
 
 
-def test_the_leader_is_asked_for_once(desk: Any) -> None:
+def test_the_leader_is_asked_for_once(desk: Desk) -> None:
     hand_in(desk, 0.4, 0.9)
     with desk.db.writing() as session:
         assert finalizer.request_leader_confirmation(session, CAMPAIGN, higher_is_better=True)
@@ -101,7 +101,7 @@ def test_the_leader_is_asked_for_once(desk: Any) -> None:
     assert (check.number, check.by, check.kind, check.state) == (2, "scorer", "confirmation", "queued")
 
 
-def test_checks_take_turns_and_never_reuse_a_draw(desk: Any, problem: Any) -> None:
+def test_checks_take_turns_and_never_reuse_a_draw(desk: Desk, problem: Problem) -> None:
     hand_in(desk, 0.4, 0.5)
     confirm(desk, problem, 1, 0.4)
     confirm(desk, problem, 1, 0.41)
@@ -111,7 +111,7 @@ def test_checks_take_turns_and_never_reuse_a_draw(desk: Any, problem: Any) -> No
         assert len({run.split_seed for run in session.query(ScoringRun)}) == 4 + 4 + 4
 
 
-def test_the_same_files_share_one_place_and_one_estimate(desk: Any) -> None:
+def test_the_same_files_share_one_place_and_one_estimate(desk: Desk) -> None:
     """Handed in again for luck, they only get more seeds, and a rejection holds for them too."""
     desk.submit(desk.method(COPY))
     score(desk, 0.3)
@@ -126,7 +126,7 @@ def test_the_same_files_share_one_place_and_one_estimate(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("change", ["# lucky?", '"""A note."""', "x: int = 1"])
-def test_a_change_that_code_could_see_makes_other_code(desk: Any, change: str) -> None:
+def test_a_change_that_code_could_see_makes_other_code(desk: Desk, change: str) -> None:
     """Code that reads its own text does another thing then: nobody else's score may move."""
     desk.submit(desk.method(COPY))
     score(desk, 0.4)
@@ -137,7 +137,7 @@ def test_a_change_that_code_could_see_makes_other_code(desk: Any, change: str) -
     assert second.submission.mean == -1.0
 
 
-def sealed_check(desk: Any, problem: Any, number: int, found: Estimate, seeds: int) -> str:
+def sealed_check(desk: Desk, problem: Problem, number: int, found: Estimate, seeds: int) -> str:
     """A confirmation that came to this; returns the submission's status after it."""
     with desk.db.writing() as session:
         submission = get_submission(session, CAMPAIGN, number)
@@ -149,7 +149,7 @@ def sealed_check(desk: Any, problem: Any, number: int, found: Estimate, seeds: i
         return get_submission(session, CAMPAIGN, number).status
 
 
-def test_how_sure_an_error_is_is_kept_and_decides_over_a_refutation(desk: Any, problem: Any) -> None:
+def test_how_sure_an_error_is_is_kept_and_decides_over_a_refutation(desk: Desk, problem: Problem) -> None:
     """Two seeds with a lucky error refute nothing alone; with the errors of enough other codes they do."""
     fall = replace(estimate_of([0.45], error=0.02), freedom=1.0)
     hand_in(desk, 0.6)
@@ -164,14 +164,14 @@ def test_how_sure_an_error_is_is_kept_and_decides_over_a_refutation(desk: Any, p
     assert sealed_check(desk, problem, 2, fall, 2) == "refuted"
 
 
-def test_an_error_from_before_its_freedom_was_kept_counts_as_unsure(desk: Any, problem: Any) -> None:
+def test_an_error_from_before_its_freedom_was_kept_counts_as_unsure(desk: Desk, problem: Problem) -> None:
     hand_in(desk, 0.6)
     with desk.db.reading() as session:
         assert session.scalars(select(Submission.freedom)).all() == [None]
     assert sealed_check(desk, problem, 1, estimate_of([0.4], error=0.02), 2) == "confirmed"
 
 
-def test_a_noisy_score_neither_leads_nor_hides_what_others_gained(desk: Any) -> None:
+def test_a_noisy_score_neither_leads_nor_hides_what_others_gained(desk: Desk) -> None:
     hand_in(desk, 0.50, 0.45, 0.41, 0.33, 0.27, 0.22)
     with desk.db.writing() as session:
         session.execute(update(Submission).values(standard_error=0.02))

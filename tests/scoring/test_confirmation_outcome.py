@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,17 @@ from aar.scoring.submissions import get_submission
 from aar.store.models import LedgerEntry, ScoringRun, StageEstimate, SubmissionCheck
 
 from .audits_for_tests import LastWord
-from .conftest import CAMPAIGN, COPY, events
+from .conftest import CAMPAIGN, COPY, Desk, Serving, events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
-Serving = Callable[..., Any]
 
-
-def ask(desk: Any, submission_id: int, kind: str = "confirmation") -> confirmation_queue.CheckView:
+def ask(desk: Desk, submission_id: int, kind: str = "confirmation") -> confirmation_queue.CheckView:
     with desk.db.writing() as session:
         return confirmation_queue.request_check(session, CAMPAIGN, submission_id, kind, "a test asks", "human:ana")
 
 
-async def done(desk: Any, seconds: float = 120) -> None:
+async def done(desk: Desk, seconds: float = 120) -> None:
     """Wait until no check is open."""
     async with asyncio.timeout(seconds):
         while True:
@@ -48,12 +45,12 @@ async def done(desk: Any, seconds: float = 120) -> None:
             await asyncio.sleep(0.05)
 
 
-def view(desk: Any, number: int = 1) -> Any:
+def view(desk: Desk, number: int = 1) -> Any:
     with desk.db.reading() as session:
         return get_submission(session, CAMPAIGN, number)
 
 
-async def test_a_confirmation_bears_a_score_out(desk: Any, serving: Serving) -> None:
+async def test_a_confirmation_bears_a_score_out(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(COPY))
     async with serving(audits=[TeacherAudit()]) as (scorer, _):
         before = await scorer.wait_for(1, 60)
@@ -84,13 +81,13 @@ async def test_a_confirmation_bears_a_score_out(desk: Any, serving: Serving) -> 
     assert [check.state for check in listed(desk)] == ["done"]
 
 
-def listed(desk: Any) -> list[confirmation_queue.CheckView]:
+def listed(desk: Desk) -> list[confirmation_queue.CheckView]:
     with desk.db.reading() as session:
         return confirmation_queue.list_checks(session, CAMPAIGN)
 
 
 async def test_a_score_that_falls_on_the_sealed_split_is_refuted(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(problem, "sealed_noise", 0.45)
     desk.submit(desk.method(COPY))
@@ -112,7 +109,7 @@ async def test_a_score_that_falls_on_the_sealed_split_is_refuted(
 
 
 async def test_a_crash_in_a_check_never_rejects(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of the stage is to be seen from inside, so the data is taken away."""
     desk.submit(desk.method(COPY))
@@ -145,7 +142,7 @@ def _without_data(problem: Problem) -> Any:
 
 
 async def test_a_crash_on_spoilt_labels_alone_is_for_the_audit(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corrupt = type(problem).corrupt
 
@@ -165,7 +162,7 @@ async def test_a_crash_on_spoilt_labels_alone_is_for_the_audit(
     assert row.labels == ("flagged: teacher.unanswered",)
 
 
-async def test_who_would_take_first_place_is_confirmed_unasked(desk: Any, serving: Serving) -> None:
+async def test_who_would_take_first_place_is_confirmed_unasked(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(COPY))
     plan = CheckPlan(confirm_seeds=1, leaders=True)
     async with serving(plan=plan) as (scorer, _):
@@ -178,7 +175,7 @@ async def test_who_would_take_first_place_is_confirmed_unasked(desk: Any, servin
     assert view(desk).status == "confirmed"
 
 
-async def test_the_end_settles_the_top_and_runs_the_winners_elsewhere(desk: Any, serving: Serving) -> None:
+async def test_the_end_settles_the_top_and_runs_the_winners_elsewhere(desk: Desk, serving: Serving) -> None:
     for index in range(3):
         desk.submit(desk.method(f"{COPY}# {index}"), researcher=1 + index)
     async with serving(plan=CheckPlan(confirm_seeds=1, audit_seeds=1)) as (scorer, _):
@@ -195,7 +192,7 @@ async def test_the_end_settles_the_top_and_runs_the_winners_elsewhere(desk: Any,
     assert [run.domain for run in elsewhere] == ["edge"]
 
 
-async def test_checks_that_do_not_fit_the_budget_stay_queued(desk: Any, serving: Serving) -> None:
+async def test_checks_that_do_not_fit_the_budget_stay_queued(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(COPY))
     async with serving() as (scorer, _):
         await scorer.drain()
@@ -210,7 +207,7 @@ async def test_checks_that_do_not_fit_the_budget_stay_queued(desk: Any, serving:
 
 
 async def test_an_audit_can_disqualify_at_a_confirmation_and_a_person_stands_above_it(
-    desk: Any, serving: Serving
+    desk: Desk, serving: Serving
 ) -> None:
     desk.submit(desk.method(COPY + "# cheat\n"))
     async with serving(audits=[LastWord()]) as (scorer, _):
@@ -233,7 +230,7 @@ async def test_an_audit_can_disqualify_at_a_confirmation_and_a_person_stands_abo
 
 @pytest.mark.parametrize("results", [0, 3])
 async def test_a_confirmation_survives_a_kill(
-    desk: Any, serving: Serving, clean_room: CleanRoom, tmp_path: Path, results: int
+    desk: Desk, serving: Serving, clean_room: CleanRoom, tmp_path: Path, results: int
 ) -> None:
     desk.submit(desk.method("import time; time.sleep(0.3)\n" + COPY))
     async with serving() as (scorer, _):
@@ -269,7 +266,7 @@ async def test_a_confirmation_survives_a_kill(
 
 
 async def test_other_coordinates_are_tried_on_the_confirmations_own_splits(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that the two scores differ by what the coordinates do and by nothing else."""
     met: list[tuple[str, str, int]] = []

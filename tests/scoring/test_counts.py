@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import event
 
 from aar.scoring.submissions import count_submissions
 
-from .conftest import CAMPAIGN
+from .conftest import CAMPAIGN, Desk
 
 
-def test_submissions_are_counted_where_they_are(desk: Any) -> None:
+def test_submissions_are_counted_where_they_are(desk: Desk) -> None:
     for index in range(3):
         desk.submit(desk.method(f"print({index})"), researcher=1 + index % 2)
     statements: list[str] = []

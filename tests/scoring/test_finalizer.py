@@ -16,10 +16,9 @@ from aar.problems.statistics import check_estimate
 from aar.scoring import confirmation_queue
 from aar.scoring.submissions import get_submission
 
-from .conftest import CAMPAIGN, COPY, events
+from .conftest import CAMPAIGN, COPY, Desk, Serving, events
 
 pytestmark = pytest.mark.anyio
-Serving = Callable[..., Any]
 SOUND = Estimate(0.5, 0.1, 0.3, 0.7, 4, {"d": Estimate(0.5, 0.1, 0.3, 0.7, 4, freedom=3.0)}, 3.0)
 FLIPPED = COPY.replace("coinlab.noisy", "1 - coinlab.noisy")
 
@@ -63,7 +62,7 @@ def division(mean: float) -> Estimate:
     return Estimate(mean / 0, 0.1, 0.0, 1.0, 4)
 
 
-def view(desk: Any, number: int) -> Any:
+def view(desk: Desk, number: int) -> Any:
     with desk.db.reading() as session:
         return get_submission(session, CAMPAIGN, number)
 
@@ -73,7 +72,7 @@ def view(desk: Any, number: int) -> Any:
     ("bad", "said"), [(nan_mean, "pooled mean is not a number: got nan"), (division, "ZeroDivision")]
 )
 async def test_what_cannot_be_pooled_is_set_aside_and_the_others_go_on(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch, bad: Any, said: str
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch, bad: Any, said: str
 ) -> None:
     monkeypatch.setattr(problem, "pool", pooling(problem, bad))
     desk.submit(desk.method(FLIPPED))
@@ -93,7 +92,7 @@ async def test_what_cannot_be_pooled_is_set_aside_and_the_others_go_on(
 
 @pytest.mark.bubblewrap
 async def test_a_part_that_is_no_number_is_this_outputs_fault(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score = problem.score
 
@@ -113,7 +112,7 @@ async def test_a_part_that_is_no_number_is_this_outputs_fault(
 
 @pytest.mark.bubblewrap
 async def test_a_confirmation_that_cannot_be_pooled_ends_itself_alone(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(problem, "pool", pooling(problem, nan_mean, "confirm"))
     monkeypatch.setattr(problem, "sealed_noise", 0.9)

@@ -6,7 +6,6 @@ import asyncio
 import math
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ from aar.readmodels.alerts import list_alerts
 from aar.scoring import confirmation_queue
 from aar.scoring.submissions import get_submission
 
-from .conftest import CAMPAIGN, COPY, events
+from .conftest import CAMPAIGN, COPY, Desk, Serving, events
 from .test_finalizer import pooling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
-Serving = Callable[..., Any]
 FLIPPED = COPY.replace("coinlab.noisy", "1 - coinlab.noisy")
 MISBEHAVING = """
 import os as _os, time as _time
@@ -59,7 +57,7 @@ def problem(request: pytest.FixtureRequest, tmp_path: Path) -> Problem:
     return made
 
 
-def view(desk: Any, number: int) -> Any:
+def view(desk: Desk, number: int) -> Any:
     with desk.db.reading() as session:
         return get_submission(session, CAMPAIGN, number)
 
@@ -77,7 +75,7 @@ def view(desk: Any, number: int) -> Any:
     ids=["hang", "end", "exit", "error", "rubbish"],
 )
 async def test_one_submission_is_set_aside_and_the_others_go_on(
-    desk: Any, serving: Serving, told: str, said: str
+    desk: Desk, serving: Serving, told: str, said: str
 ) -> None:
     desk.submit(desk.method(FLIPPED))
     desk.submit(desk.method(COPY), researcher=2)
@@ -97,7 +95,7 @@ async def test_one_submission_is_set_aside_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("problem", [("raise OutputRejected('line 3: caf\\udce9\\0')", 60)], indirect=True)
-async def test_a_rejection_may_quote_bytes_that_are_no_text(desk: Any, serving: Serving) -> None:
+async def test_a_rejection_may_quote_bytes_that_are_no_text(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(FLIPPED))
     desk.submit(desk.method(COPY), researcher=2)
     async with serving() as (scorer, _):
@@ -107,7 +105,7 @@ async def test_a_rejection_may_quote_bytes_that_are_no_text(desk: Any, serving: 
 
 
 @pytest.mark.parametrize("problem", [("(HERE / 'hangs').touch(); _time.sleep(600)", 600)], indirect=True)
-async def test_a_pause_is_obeyed_while_the_problem_hangs(desk: Any, serving: Serving, tmp_path: Path) -> None:
+async def test_a_pause_is_obeyed_while_the_problem_hangs(desk: Desk, serving: Serving, tmp_path: Path) -> None:
     desk.submit(desk.method(FLIPPED))
     async with serving() as (_, _):
         async with asyncio.timeout(60):
@@ -119,7 +117,7 @@ async def test_a_pause_is_obeyed_while_the_problem_hangs(desk: Any, serving: Ser
 
 
 async def test_splits_that_cannot_be_prepared_set_one_submission_aside(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare, asked = problem.prepare, []
 
@@ -142,7 +140,7 @@ async def test_splits_that_cannot_be_prepared_set_one_submission_aside(
 
 
 async def test_a_problem_that_can_prepare_nothing_stops_the_scorer_and_rejects_nobody(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.submit(desk.method(COPY))
     desk.submit(desk.method(COPY + "# another"), researcher=2)
@@ -159,7 +157,7 @@ async def test_a_problem_that_can_prepare_nothing_stops_the_scorer_and_rejects_n
 
 
 async def test_a_confirmation_whose_splits_cannot_be_prepared_refutes_nobody(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare = problem.prepare
 
@@ -180,7 +178,7 @@ async def test_a_confirmation_whose_splits_cannot_be_prepared_refutes_nobody(
 
 
 async def test_a_measurement_that_no_longer_pools_does_not_end_a_confirmation(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.submit(desk.method(COPY))
     async with serving() as (scorer, service):
@@ -198,7 +196,7 @@ async def test_a_measurement_that_no_longer_pools_does_not_end_a_confirmation(
 
 
 async def test_data_that_is_gone_stops_the_scorer_and_rejects_nobody(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: Any) -> Any:
         raise DataMissing("the flips are absent", "Copy them again")

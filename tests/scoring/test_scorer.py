@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,17 +19,15 @@ from aar.scoring.submission_queue import read_queue
 from aar.scoring.submissions import list_submissions
 from aar.store.models import Campaign, LedgerEntry, ScoringRun
 
-from .conftest import COPY, events
+from .conftest import COPY, Desk, Serving, events
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
 CAMPAIGN = "k3v9qd"
 FLIP = COPY.replace(" coinlab.noisy(given)", " 1 - coinlab.noisy(given)")
 
-Serving = Callable[..., Any]
 
-
-async def test_from_submission_to_board(desk: Any, serving: Serving) -> None:
+async def test_from_submission_to_board(desk: Desk, serving: Serving) -> None:
     good, bad = desk.submit(desk.method(COPY)), desk.submit(desk.method(FLIP), researcher=2)
     async with serving() as (scorer, _):
         await scorer.drain()
@@ -55,7 +51,7 @@ async def test_from_submission_to_board(desk: Any, serving: Serving) -> None:
     assert len(events(desk, "submission_measured")) == 2
 
 
-async def test_nothing_is_scored_under_another_version_of_the_problem(desk: Any, serving: Serving) -> None:
+async def test_nothing_is_scored_under_another_version_of_the_problem(desk: Desk, serving: Serving) -> None:
     first = desk.submit(desk.method(COPY))
     async with serving() as (scorer, _):
         await scorer.wait_for(first.number, 60)
@@ -72,7 +68,7 @@ async def test_nothing_is_scored_under_another_version_of_the_problem(desk: Any,
         assert read_queue(session, CAMPAIGN).waiting == (2,)
 
 
-async def test_a_failed_run_stops_the_others(desk: Any, serving: Serving) -> None:
+async def test_a_failed_run_stops_the_others(desk: Desk, serving: Serving) -> None:
     view = desk.submit(desk.method(COPY + "1/0\n"))
     async with serving() as (scorer, _):
         shown = await scorer.wait_for(view.number, 60)
@@ -87,7 +83,7 @@ async def test_a_failed_run_stops_the_others(desk: Any, serving: Serving) -> Non
 
 
 async def test_a_waiter_is_woken_and_a_timeout_shows_the_state(
-    desk: Any, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(problem, "run_limits", replace(problem.run_limits, seconds=3.0))
     slow = desk.submit(desk.method("import time; time.sleep(600)"))
@@ -101,14 +97,14 @@ async def test_a_waiter_is_woken_and_a_timeout_shows_the_state(
             await scorer.wait_for(99, 1)
 
 
-async def test_a_submission_that_comes_later_is_found(desk: Any, serving: Serving) -> None:
+async def test_a_submission_that_comes_later_is_found(desk: Desk, serving: Serving) -> None:
     async with serving() as (scorer, _):
         await scorer.drain()  # it has begun, and waits
         view = desk.submit(desk.method(COPY))
         assert (await scorer.wait_for(view.number, 60)).state == "measured"
 
 
-async def test_a_cancelled_scorer_goes_on_where_it_was(desk: Any, serving: Serving) -> None:
+async def test_a_cancelled_scorer_goes_on_where_it_was(desk: Desk, serving: Serving) -> None:
     """Cancelled again and again, as by a pause; each run is scored once, with the draws made at the start."""
     view = desk.submit(desk.method("import time; time.sleep(0.3)\n" + COPY))
     seen: dict[int, tuple[int, int, str, str | None]] = {}
@@ -134,7 +130,7 @@ async def test_a_cancelled_scorer_goes_on_where_it_was(desk: Any, serving: Servi
     assert set(states) <= {"settled", "released"}
 
 
-async def test_busy_researchers_do_not_hold_up_others(desk: Any, serving: Serving) -> None:
+async def test_busy_researchers_do_not_hold_up_others(desk: Desk, serving: Serving) -> None:
     for index in range(3):
         desk.submit(desk.method(f"{COPY}# {index}"), researcher=1)
     desk.submit(desk.method(f"{COPY}# other"), researcher=2)
@@ -147,7 +143,7 @@ async def test_busy_researchers_do_not_hold_up_others(desk: Any, serving: Servin
     assert state.run_seconds is not None
 
 
-async def test_a_campaign_limit_stops_the_scorer_before_it_runs(desk: Any, serving: Serving) -> None:
+async def test_a_campaign_limit_stops_the_scorer_before_it_runs(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(COPY))
     async with serving(Limits(core_hours=0.001)) as (_, service):
         with pytest.raises(LimitReached) as raised:
@@ -158,7 +154,7 @@ async def test_a_campaign_limit_stops_the_scorer_before_it_runs(desk: Any, servi
         assert (await scorer.wait_for(1, 60)).state == "measured"
 
 
-async def test_a_researcher_at_its_limit_waits_and_others_go_on(desk: Any, serving: Serving) -> None:
+async def test_a_researcher_at_its_limit_waits_and_others_go_on(desk: Desk, serving: Serving) -> None:
     limits = Limits.model_validate({"usd_per_core_hour": "60", "usd": "100", "researcher": {"usd": "5"}})
     with desk.db.writing() as session:
         session.add(
@@ -181,7 +177,7 @@ async def test_a_researcher_at_its_limit_waits_and_others_go_on(desk: Any, servi
         assert not service.done()
 
 
-async def test_the_same_code_handed_in_twice_has_one_place(desk: Any, serving: Serving) -> None:
+async def test_the_same_code_handed_in_twice_has_one_place(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(COPY), researcher=1)
     desk.submit(desk.method(COPY), researcher=2)
     async with serving() as (scorer, _):
@@ -196,7 +192,7 @@ async def test_the_same_code_handed_in_twice_has_one_place(desk: Any, serving: S
 
 @pytest.mark.parametrize("results", [0, 2])
 async def test_a_killed_scorer_goes_on_where_it_was(
-    desk: Any, serving: Serving, clean_room: CleanRoom, tmp_path: Path, results: int
+    desk: Desk, serving: Serving, clean_room: CleanRoom, tmp_path: Path, results: int
 ) -> None:
     """Killed while runs are under way, after so many results; its sandboxes and bundles are swept."""
     view = desk.submit(desk.method("import time; time.sleep(0.5)\n" + COPY))

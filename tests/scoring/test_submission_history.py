@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from aar.errors import NotFound
@@ -20,15 +18,17 @@ from aar.scoring.submission_history import SubmissionRecord, read_submission_rec
 from aar.scoring.submission_status import disqualify
 from aar.store.models import Submission
 
+from .conftest import Desk
+
 CAMPAIGN = "k3v9qd"
 
 
-def told(desk: Any, number: int) -> SubmissionRecord:
+def told(desk: Desk, number: int) -> SubmissionRecord:
     with desk.db.reading() as session:
         return read_submission_record(session, CAMPAIGN, number)
 
 
-def scored(desk: Any, problem: Problem, value: float) -> int:
+def scored(desk: Desk, problem: Problem, value: float) -> int:
     """Measure the next submission; its id."""
     with desk.db.writing() as session:
         work = submission_queue.claim_submission(session, CAMPAIGN, domains=("a", "b"), seeds=2, secret="secret")
@@ -44,7 +44,7 @@ def scored(desk: Any, problem: Problem, value: float) -> int:
     return int(work.submission_id)
 
 
-def test_it_tells_what_was_frozen_before_anything_was_drawn(desk: Any) -> None:
+def test_it_tells_what_was_frozen_before_anything_was_drawn(desk: Desk) -> None:
     sent = desk.submit(desk.method("print(1)"), runs=4)
     found = told(desk, sent.number)
     assert (found.submission.digest, found.submission.identity, found.charged_runs) == (sent.digest, sent.digest, 4)
@@ -52,7 +52,7 @@ def test_it_tells_what_was_frozen_before_anything_was_drawn(desk: Any) -> None:
     assert found.happenings[0].kind == "submission_received"
 
 
-def test_it_tells_all_that_happened_in_order(desk: Any, problem: Problem) -> None:
+def test_it_tells_all_that_happened_in_order(desk: Desk, problem: Problem) -> None:
     sent = desk.submit(desk.method("print(1)"))
     desk.submit(desk.method("print(2)"), researcher=2)
     submission_id = scored(desk, problem, 0.4567)
@@ -95,7 +95,7 @@ def test_it_tells_all_that_happened_in_order(desk: Any, problem: Problem) -> Non
     assert told(desk, 2).runs == []
 
 
-def test_it_names_the_same_code_and_says_how_a_run_failed(desk: Any, problem: Problem) -> None:
+def test_it_names_the_same_code_and_says_how_a_run_failed(desk: Desk, problem: Problem) -> None:
     desk.submit(desk.method("print(1)"))
     scored(desk, problem, 0.4)
     desk.submit(desk.method("print(1)"), researcher=2)
@@ -111,12 +111,12 @@ def test_it_names_the_same_code_and_says_how_a_run_failed(desk: Any, problem: Pr
     assert run.verdict.endswith("Boom")
 
 
-def test_there_is_none_of_what_was_not_handed_in(desk: Any) -> None:
+def test_there_is_none_of_what_was_not_handed_in(desk: Desk) -> None:
     with pytest.raises(NotFound):
         told(desk, 7)
 
 
-def test_it_names_what_differs_in_layout_and_names_alone_as_a_hint(desk: Any) -> None:
+def test_it_names_what_differs_in_layout_and_names_alone_as_a_hint(desk: Desk) -> None:
     """Two of one shape, one of another, one of the same files and one that nobody could read."""
     for number, (code, shape) in enumerate(
         [("print(1)", "a" * 64), ("print( 1 )", "a" * 64), ("print(2)", "b" * 64), ("print(1)", "a" * 64), ("(", "")],

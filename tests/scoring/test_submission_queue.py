@@ -13,17 +13,19 @@ from aar.scoring.phases import draw_seeds
 from aar.scoring.results import score_writer
 from aar.store.models import ScoringRun
 
+from .conftest import Desk
+
 CAMPAIGN = "k3v9qd"
 
 
-def claim(desk: Any, seeds: int = 2, skip: tuple[str, ...] = ()) -> Any:
+def claim(desk: Desk, seeds: int = 2, skip: tuple[str, ...] = ()) -> Any:
     with desk.db.writing() as session:
         return submission_queue.claim_submission(
             session, CAMPAIGN, domains=("a", "b"), seeds=seeds, secret="secret", skip=skip
         )
 
 
-def test_researchers_take_turns_whoever_hands_in_more(desk: Any) -> None:
+def test_researchers_take_turns_whoever_hands_in_more(desk: Desk) -> None:
     for index in range(4):
         desk.submit(desk.method(f"print({index})"), researcher=1)
     desk.submit(desk.method("print('two')"), researcher=2)
@@ -36,7 +38,7 @@ def test_researchers_take_turns_whoever_hands_in_more(desk: Any) -> None:
     assert claim(desk) is None
 
 
-def test_turns_are_remembered_over_a_restart(desk: Any) -> None:
+def test_turns_are_remembered_over_a_restart(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"), researcher=1)
     assert claim(desk).number == 1
     desk.submit(desk.method("print(2)"), researcher=1)
@@ -44,14 +46,14 @@ def test_turns_are_remembered_over_a_restart(desk: Any) -> None:
     assert claim(desk).number == 3
 
 
-def test_a_skipped_researcher_waits_and_the_others_do_not(desk: Any) -> None:
+def test_a_skipped_researcher_waits_and_the_others_do_not(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"), researcher=1)
     desk.submit(desk.method("print(2)"), researcher=2)
     assert claim(desk, skip=(f"{CAMPAIGN}-r1",)).number == 2
     assert claim(desk, skip=(f"{CAMPAIGN}-r1",)) is None
 
 
-def test_the_draws_are_written_when_the_submission_is_claimed(desk: Any) -> None:
+def test_the_draws_are_written_when_the_submission_is_claimed(desk: Desk) -> None:
     view = desk.submit(desk.method("print(1)"))
     work = claim(desk)
     assert [(ticket.index, ticket.domain) for ticket in work.pending] == [(0, "a"), (1, "b"), (2, "a"), (3, "b")]
@@ -60,7 +62,7 @@ def test_the_draws_are_written_when_the_submission_is_claimed(desk: Any) -> None
         assert (ticket.seed, ticket.split_seed) == (expected.seed, expected.split_seed)
 
 
-def test_a_restart_keeps_results_and_draws(desk: Any) -> None:
+def test_a_restart_keeps_results_and_draws(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     before = claim(desk)
     done, interrupted = before.pending[0], before.pending[1]
@@ -74,7 +76,7 @@ def test_a_restart_keeps_results_and_draws(desk: Any) -> None:
     assert (after.unfinished, after.runs, after.failed) == (3, 4, False)
 
 
-def test_a_run_is_never_scored_twice(desk: Any) -> None:
+def test_a_run_is_never_scored_twice(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     ticket = claim(desk).pending[0]
     with desk.db.writing() as session:
@@ -89,7 +91,7 @@ def test_a_run_is_never_scored_twice(desk: Any) -> None:
         assert session.get_one(ScoringRun, ticket.run_id).parts == {"value": 0.1}
 
 
-def test_the_queue_tells_who_is_ahead(desk: Any) -> None:
+def test_the_queue_tells_who_is_ahead(desk: Desk) -> None:
     for index in range(3):
         desk.submit(desk.method(f"print({index})"))
     claim(desk)
@@ -101,7 +103,7 @@ def test_the_queue_tells_who_is_ahead(desk: Any) -> None:
     assert state.run_seconds is None
 
 
-def test_the_expected_wait_counts_the_runs_ahead(desk: Any) -> None:
+def test_the_expected_wait_counts_the_runs_ahead(desk: Desk) -> None:
     for index in range(3):
         desk.submit(desk.method(f"print({index})"), runs=4)
     work = claim(desk)
@@ -130,6 +132,6 @@ def test_nobody_is_served_twice_while_another_waits(authors: list[str], served: 
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_a_claim_has_every_domain_for_each_seed(desk: Any, seeds: int) -> None:
+def test_a_claim_has_every_domain_for_each_seed(desk: Desk, seeds: int) -> None:
     desk.submit(desk.method("print(1)"))
     assert claim(desk, seeds=seeds).runs == 2 * seeds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,42 +22,41 @@ from aar.scoring.submissions import get_submission
 from aar.store.models import AuditFinding, ScoringRun, Submission
 
 from .audits_for_tests import WordAudit
-from .conftest import CAMPAIGN, COPY, events
+from .conftest import CAMPAIGN, COPY, Desk, Serving, events
 from .results.test_score_writer import score
 
 CHEAT = COPY + "# cheat\n"
-Serving = Callable[..., Any]
 
 
-def view(desk: Any, number: int = 1) -> Any:
+def view(desk: Desk, number: int = 1) -> Any:
     with desk.db.reading() as session:
         return get_submission(session, CAMPAIGN, number)
 
 
-def board(desk: Any) -> list[Any]:
+def board(desk: Desk) -> list[Any]:
     with desk.db.reading() as session:
         return read_leaderboard(session, CAMPAIGN)
 
 
-def rows(desk: Any) -> list[dict[str, Any]]:
+def rows(desk: Desk) -> list[dict[str, Any]]:
     with desk.db.reading() as session:
         found = session.execute(text("SELECT * FROM submission ORDER BY id")).mappings()
         return [dict(row) for row in found]
 
 
-def rule_on(desk: Any, number: int = 1) -> None:
+def rule_on(desk: Desk, number: int = 1) -> None:
     with desk.db.writing() as session:
         disqualify(
             session, view(desk, number).id, "person.leak", "It reads what it must not.", "human:ana", all_authors=True
         )
 
 
-def pardon(desk: Any, number: int = 1) -> None:
+def pardon(desk: Desk, number: int = 1) -> None:
     with desk.db.writing() as session:
         reinstate(session, view(desk, number).id, "A misunderstanding.", "human:ana")
 
 
-def test_a_measured_submission_goes_and_comes_back_as_it_was(desk: Any) -> None:
+def test_a_measured_submission_goes_and_comes_back_as_it_was(desk: Desk) -> None:
     for index, value in enumerate([0.5, 0.3]):
         desk.submit(desk.method(f"print({index})"), researcher=1 + index)
         score(desk, value)
@@ -89,7 +87,7 @@ def test_a_measured_submission_goes_and_comes_back_as_it_was(desk: Any) -> None:
     ]
 
 
-def test_an_audits_word_stays_with_the_author_whose_submission_it_read(desk: Any) -> None:
+def test_an_audits_word_stays_with_the_author_whose_submission_it_read(desk: Desk) -> None:
     for researcher in (1, 2, 2):
         desk.submit(desk.method("print(0)"), researcher=researcher)
         score(desk, 0.5)
@@ -110,7 +108,7 @@ def test_an_audits_word_stays_with_the_author_whose_submission_it_read(desk: Any
     assert board(desk) == []
 
 
-def test_a_persons_word_holds_the_same_files_in_the_queue_too(desk: Any) -> None:
+def test_a_persons_word_holds_the_same_files_in_the_queue_too(desk: Desk) -> None:
     desk.submit(desk.method("print(0)"))
     score(desk, 0.5)
     desk.submit(desk.method("print(0)"), researcher=2)
@@ -121,7 +119,7 @@ def test_a_persons_word_holds_the_same_files_in_the_queue_too(desk: Any) -> None
     assert [view(desk, number).state for number in (1, 2, 3)] == ["measured", "queued", "queued"]
 
 
-def test_everybody_reads_it_on_the_forum_as_the_scorers_word(desk: Any) -> None:
+def test_everybody_reads_it_on_the_forum_as_the_scorers_word(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     score(desk, 0.5)
     rule_on(desk)
@@ -140,12 +138,12 @@ def test_everybody_reads_it_on_the_forum_as_the_scorers_word(desk: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["scorer", "Scorer", " SCORER "])
-def test_nobody_else_writes_under_the_scorers_name(desk: Any, name: str) -> None:
+def test_nobody_else_writes_under_the_scorers_name(desk: Desk, name: str) -> None:
     with pytest.raises(UsageError, match="name scorer is reserved"), desk.db.writing() as session:
         create_post(session, CAMPAIGN, Author(name, None), kind="result", title="s1 is fine", body="Trust me.")
 
 
-def test_a_queued_submission_is_held_and_queues_again(desk: Any) -> None:
+def test_a_queued_submission_is_held_and_queues_again(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     rule_on(desk)
     assert (view(desk).state, view(desk).finished) == ("held", True)
@@ -157,7 +155,7 @@ def test_a_queued_submission_is_held_and_queues_again(desk: Any) -> None:
     assert view(desk).mean == 0.4
 
 
-def test_a_check_of_a_disqualified_submission_is_refused(desk: Any) -> None:
+def test_a_check_of_a_disqualified_submission_is_refused(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     score(desk, 0.5)
     rule_on(desk)
@@ -165,7 +163,7 @@ def test_a_check_of_a_disqualified_submission_is_refused(desk: Any) -> None:
         request_check(session, CAMPAIGN, view(desk).id, "confirmation", "", "human:ana")
 
 
-def test_a_rejected_submission_has_nothing_to_lose(desk: Any) -> None:
+def test_a_rejected_submission_has_nothing_to_lose(desk: Desk) -> None:
     desk.submit(desk.method("1/0"))
     score(desk, 0.5, fail_at=0)
     with pytest.raises(Conflict, match="was rejected"):
@@ -174,7 +172,7 @@ def test_a_rejected_submission_has_nothing_to_lose(desk: Any) -> None:
 
 @pytest.mark.parametrize("table", ["status_change", "audit_finding", "event"])
 @pytest.mark.parametrize("statement", ["UPDATE {} SET campaign_id = 'other'", "DELETE FROM {}"])
-def test_the_record_only_grows(desk: Any, table: str, statement: str) -> None:
+def test_the_record_only_grows(desk: Desk, table: str, statement: str) -> None:
     view = desk.submit(desk.method("print(1)"))
     with desk.db.writing() as session:
         session.add(
@@ -188,7 +186,7 @@ def test_the_record_only_grows(desk: Any, table: str, statement: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.bubblewrap
-async def test_code_is_read_before_it_is_run_and_a_person_can_let_it_run(desk: Any, serving: Serving) -> None:
+async def test_code_is_read_before_it_is_run_and_a_person_can_let_it_run(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(CHEAT))
     desk.submit(desk.method(COPY), researcher=2)
     audit = WordAudit()
@@ -215,7 +213,7 @@ async def test_code_is_read_before_it_is_run_and_a_person_can_let_it_run(desk: A
 
 @pytest.mark.anyio
 @pytest.mark.bubblewrap
-async def test_an_audit_that_breaks_is_skipped_and_tells_nothing_hidden(desk: Any, serving: Serving) -> None:
+async def test_an_audit_that_breaks_is_skipped_and_tells_nothing_hidden(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method(COPY + "# unreadable\n"))
     async with serving(audits=[WordAudit()]) as (scorer, _):
         assert (await scorer.wait_for(1, 60)).state == "measured"
@@ -227,7 +225,7 @@ async def test_an_audit_that_breaks_is_skipped_and_tells_nothing_hidden(desk: An
     assert "label" not in finding.event.reason
 
 
-def test_held_code_is_not_measured_by_handing_it_in_again(desk: Any) -> None:
+def test_held_code_is_not_measured_by_handing_it_in_again(desk: Desk) -> None:
     desk.submit(desk.method(CHEAT))
     rule_on(desk)
     with pytest.raises(Conflict, match="is disqualified"):
@@ -238,7 +236,7 @@ def test_held_code_is_not_measured_by_handing_it_in_again(desk: Any) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.bubblewrap
-async def test_nobody_waits_for_what_a_person_took_out_of_the_queue(desk: Any, serving: Serving) -> None:
+async def test_nobody_waits_for_what_a_person_took_out_of_the_queue(desk: Desk, serving: Serving) -> None:
     desk.submit(desk.method("import time; time.sleep(30)\n" + COPY))
     desk.submit(desk.method(COPY), researcher=2)
     async with serving(parallel=1) as (scorer, _):

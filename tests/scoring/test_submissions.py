@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from aar.budget.limits import Limits, ResearcherLimits
@@ -11,10 +9,12 @@ from aar.scoring.submissions import SubmissionView, get_submission, list_submiss
 from aar.store.event_log import read_events
 from aar.store.models import Researcher, Snapshot, Submission
 
+from .conftest import Desk
+
 CAMPAIGN = "k3v9qd"
 
 
-def test_a_submission_is_frozen_with_its_snapshot_and_event(desk: Any) -> None:
+def test_a_submission_is_frozen_with_its_snapshot_and_event(desk: Desk) -> None:
     view = desk.submit(desk.method("print(1)", title="First", families="[ensemble]"))
     assert (view.number, view.state, view.status, view.mean) == (1, "queued", "claimed", None)
     assert (view.researcher_name, view.families, view.finished) == ("r1", ("ensemble",), False)
@@ -26,7 +26,7 @@ def test_a_submission_is_frozen_with_its_snapshot_and_event(desk: Any) -> None:
     assert desk.snapshots.read_files(view.digest)["run.py"] == b"print(1)"
 
 
-def test_a_repeated_call_returns_the_first_submission(desk: Any) -> None:
+def test_a_repeated_call_returns_the_first_submission(desk: Desk) -> None:
     first = desk.submit(desk.method("print(1)"), key="toolu_1")
     again = desk.submit(desk.method("print(2)"), key="toolu_1")
     assert again == first
@@ -37,7 +37,7 @@ def test_a_repeated_call_returns_the_first_submission(desk: Any) -> None:
         desk.submit(desk.method("print(3)"), researcher=2, key="toolu_1")
 
 
-def test_a_parent_is_resolved_or_named(desk: Any) -> None:
+def test_a_parent_is_resolved_or_named(desk: Desk) -> None:
     first = desk.submit(desk.method("print(1)"))
     child = desk.submit(desk.method("print(2)", extra="parent: s1"), researcher=2)
     assert child.parent == first.digest
@@ -47,7 +47,7 @@ def test_a_parent_is_resolved_or_named(desk: Any) -> None:
         assert [view.number for view in list_submissions(session, CAMPAIGN)] == [1, 2]
 
 
-def test_quotas_hold_in_the_same_transaction(desk: Any) -> None:
+def test_quotas_hold_in_the_same_transaction(desk: Desk) -> None:
     limits = Limits(submissions=2, researcher=ResearcherLimits(submissions=1))
 
     def hand_in(researcher: int, code: str) -> None:
@@ -72,7 +72,7 @@ def test_quotas_hold_in_the_same_transaction(desk: Any) -> None:
     assert raised.value.breach.scope == "campaign"
 
 
-def test_code_that_was_rejected_is_not_tried_again(desk: Any) -> None:
+def test_code_that_was_rejected_is_not_tried_again(desk: Desk) -> None:
     desk.submit(desk.method("1/0"))
     with desk.db.writing() as session:
         session.query(Submission).update({"state": "rejected"})
@@ -80,7 +80,7 @@ def test_code_that_was_rejected_is_not_tried_again(desk: Any) -> None:
         desk.submit(desk.method("1/0"), researcher=2)
 
 
-def test_lists_page_by_number_and_filter_by_researcher(desk: Any) -> None:
+def test_lists_page_by_number_and_filter_by_researcher(desk: Desk) -> None:
     for index in range(5):
         desk.submit(desk.method(f"print({index})"), researcher=1 + index % 2)
     with desk.db.reading() as session:
@@ -91,12 +91,12 @@ def test_lists_page_by_number_and_filter_by_researcher(desk: Any) -> None:
             get_submission(session, CAMPAIGN, 99)
 
 
-def test_an_unknown_researcher_is_refused(desk: Any) -> None:
+def test_an_unknown_researcher_is_refused(desk: Desk) -> None:
     with pytest.raises(NotFound, match="r9"):
         desk.submit(desk.method("print(1)"), researcher=9)
 
 
-def test_scoring_runs_are_charged_and_bounded(desk: Any) -> None:
+def test_scoring_runs_are_charged_and_bounded(desk: Desk) -> None:
     whole = Limits(scoring_runs=14, researcher=ResearcherLimits(scoring_runs_per_hour=8))
 
     def hand_in(researcher: int, code: str, limits: Limits = whole) -> SubmissionView:
@@ -125,7 +125,7 @@ def test_scoring_runs_are_charged_and_bounded(desk: Any) -> None:
     assert raised.value.breach.missing == 4
 
 
-def test_what_its_author_expects_is_frozen_with_the_code(desk: Any) -> None:
+def test_what_its_author_expects_is_frozen_with_the_code(desk: Desk) -> None:
     view = desk.submit(desk.method("print(1)", extra="hypothesis: |\n  About 0.4,\n  since the noise halves.\n"))
     assert view.hypothesis == "About 0.4, since the noise halves."
     with desk.db.reading() as session:

@@ -12,6 +12,8 @@ from aar.sandbox.protocol import Sandbox, SandboxSpec
 from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom, ScoringRunResult
 from aar.scoring.cleanroom.scoring_run import run_with_retries
 
+from .conftest import Desk
+
 
 class Counting:
     """A real backend that notes what it makes, and fails to make any while told to."""
@@ -50,5 +52,5 @@ async def ready(room: CleanRoom, rooms: int, owner: str = DEFAULT_OWNER) -> None
             await anyio.sleep(0.01)
 
 
-async def attempt(problem: Problem, room: CleanRoom, task: Task, desk: Any, code: str) -> ScoringRunResult:
+async def attempt(problem: Problem, room: CleanRoom, task: Task, desk: Desk, code: str) -> ScoringRunResult:
     return await run_with_retries(problem, room, task, desk.snapshots.save(desk.method(code)).digest, 5)

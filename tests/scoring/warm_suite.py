@@ -19,6 +19,7 @@ from aar.scoring.cleanroom.run_sandbox import prepared_bundles
 from aar.scoring.cleanroom.scoring_run import run_with_retries
 from aar.scoring.results.verdict_messages import RunFailure
 
+from .conftest import Desk
 from .warm_kit import Clock, Counting, attempt, ready
 
 GOOD = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
@@ -37,12 +38,12 @@ class WarmSuite:
         return Counting(backend)
 
     @pytest.fixture
-    def room(self, counting: Counting, problem: Problem, clean_room: CleanRoom, desk: Any) -> Iterator[CleanRoom]:
+    def room(self, counting: Counting, problem: Problem, clean_room: CleanRoom, desk: Desk) -> Iterator[CleanRoom]:
         yield CleanRoom(counting, problem, desk.snapshots, clean_room.work_dir)
         assert not list(clean_room.work_dir.glob("runs/*"))
 
     async def test_each_run_gets_one_that_nothing_used(
-        self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Any
+        self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Desk
     ) -> None:
         code = (
             "import os\n"
@@ -63,7 +64,7 @@ class WarmSuite:
         assert len({sandbox.spec.name for sandbox in counting.made}) == len(counting.made) >= 4
 
     async def test_a_run_sees_its_own_data_and_code(
-        self, problem: Problem, room: CleanRoom, task: Task, desk: Any
+        self, problem: Problem, room: CleanRoom, task: Task, desk: Desk
     ) -> None:
         digest = desk.snapshots.save(desk.method(GOOD)).digest
         async with (
@@ -76,7 +77,7 @@ class WarmSuite:
                 expected = (np.load(given.public / "noisy.npy") == np.load(given.hidden / "flips.npy")).mean()
                 assert trial.score.parts["accuracy"] == expected
 
-    async def test_a_directory_and_a_snapshot_look_alike(self, room: CleanRoom, task: Task, desk: Any) -> None:
+    async def test_a_directory_and_a_snapshot_look_alike(self, room: CleanRoom, task: Task, desk: Desk) -> None:
         directory = desk.method(TELL.format(told="sorted(os.listdir('/method') + os.listdir('/method/inner'))"))
         (directory / "inner").mkdir()
         (directory / "inner" / "table.txt").write_text("1")
@@ -89,7 +90,7 @@ class WarmSuite:
         assert (directory / "inner" / "table.txt").read_text() == "1"
 
     async def test_data_and_code_cannot_be_written(
-        self, problem: Problem, room: CleanRoom, task: Task, desk: Any
+        self, problem: Problem, room: CleanRoom, task: Task, desk: Desk
     ) -> None:
         code = (
             "import os\n"
@@ -110,7 +111,7 @@ class WarmSuite:
         assert ((task.public / "noisy.npy").read_bytes(), (task.public / "noisy.npy").stat().st_mode) == before
 
     async def test_the_hidden_bundle_is_nowhere_inside(
-        self, problem: Problem, room: CleanRoom, task: Task, desk: Any
+        self, problem: Problem, room: CleanRoom, task: Task, desk: Desk
     ) -> None:
         code = (
             "import os\n"
@@ -126,7 +127,7 @@ class WarmSuite:
         assert "found [] ['noisy.npy'] False" in trial.verdict
 
     async def test_trees_that_no_path_reaches_end_nothing(
-        self, problem: Problem, room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+        self, problem: Problem, room: CleanRoom, task: Task, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("aar.scoring.cleanroom.clean_room._CHECK_SECONDS", 0.1)
         nest = (
@@ -139,7 +140,9 @@ class WarmSuite:
                 assert trial.failure is (RunFailure.CRASHED if code.endswith("1/0") else None)
         assert str(room.work_dir) not in await anyio.Path("/proc/self/mounts").read_text()
 
-    async def test_times_do_not_tell_which_file_was_written_again(self, room: CleanRoom, task: Task, desk: Any) -> None:
+    async def test_times_do_not_tell_which_file_was_written_again(
+        self, room: CleanRoom, task: Task, desk: Desk
+    ) -> None:
         rewritten = task.public / "noisy.npy"
         rewritten.write_bytes(rewritten.read_bytes())
         digest = desk.snapshots.save(desk.method(TELL.format(told="os.stat('/data/noisy.npy').st_mtime"))).digest
@@ -150,7 +153,7 @@ class WarmSuite:
         outcome.discard()
 
     async def test_one_that_died_is_replaced(
-        self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Any
+        self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Desk
     ) -> None:
         async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             await ready(room, 2)
@@ -161,7 +164,7 @@ class WarmSuite:
             await ready(room, 2)
 
     async def test_one_that_is_too_old_is_replaced(
-        self, room: CleanRoom, counting: Counting, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+        self, room: CleanRoom, counting: Counting, task: Task, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = Clock()
         monkeypatch.setattr("aar.scoring.cleanroom.run_sandbox.time", clock)
@@ -180,7 +183,7 @@ class WarmSuite:
                 await sandbox.exec(["true"], timeout=5)
 
     async def test_where_none_can_be_made_the_run_says_so(
-        self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Any, no_pauses: None
+        self, problem: Problem, room: CleanRoom, counting: Counting, task: Task, desk: Desk, no_pauses: None
     ) -> None:
         counting.failing = True
         async with room.warm_sandboxes(DEFAULT_OWNER, 1):
@@ -195,14 +198,14 @@ class WarmSuite:
                 await room.run(task, "0" * 64, 1)
 
     async def test_a_method_that_kills_all_in_reach_gets_nothing(
-        self, problem: Problem, room: CleanRoom, task: Task, desk: Any
+        self, problem: Problem, room: CleanRoom, task: Task, desk: Desk
     ) -> None:
         async with room.warm_sandboxes(DEFAULT_OWNER, 1):
             trial = await attempt(problem, room, task, desk, "import os; os.kill(-1, 9)")
             assert trial.failure in (RunFailure.CRASHED, RunFailure.SANDBOX_LOST, RunFailure.NO_OUTPUT)
             assert (await attempt(problem, room, task, desk, GOOD)).score is not None
 
-    async def test_many_runs_at_once(self, problem: Problem, room: CleanRoom, task: Task, desk: Any) -> None:
+    async def test_many_runs_at_once(self, problem: Problem, room: CleanRoom, task: Task, desk: Desk) -> None:
         scores: list[ScoringRunResult] = []
 
         async def one() -> None:
@@ -216,7 +219,7 @@ class WarmSuite:
 
     @pytest.mark.parametrize("after", [0.0, 0.02, 0.1, 0.5, 1.5])
     async def test_cancelled_at_any_moment_it_leaves_nothing(
-        self, room: CleanRoom, counting: Counting, task: Task, desk: Any, after: float
+        self, room: CleanRoom, counting: Counting, task: Task, desk: Desk, after: float
     ) -> None:
         """The fixtures ``backend`` and ``room`` look for what is left."""
         digest = desk.snapshots.save(desk.method("import time; time.sleep(600)")).digest
@@ -227,7 +230,7 @@ class WarmSuite:
         assert scope.cancelled_caught
 
     async def test_a_cancelled_run_gives_way_to_the_next(
-        self, problem: Problem, room: CleanRoom, task: Task, desk: Any
+        self, problem: Problem, room: CleanRoom, task: Task, desk: Desk
     ) -> None:
         digest = desk.snapshots.save(desk.method("import time; time.sleep(600)")).digest
         async with room.warm_sandboxes(DEFAULT_OWNER, 1):
@@ -237,7 +240,7 @@ class WarmSuite:
             assert (await attempt(problem, room, task, desk, GOOD)).score is not None
 
     async def test_what_a_killed_process_left_ready_is_swept(
-        self, problem: Problem, counting: Counting, room: CleanRoom, desk: Any
+        self, problem: Problem, counting: Counting, room: CleanRoom, desk: Desk
     ) -> None:
         pool = room.warm_sandboxes("k3v9qd", 1)
         await pool.__aenter__()
@@ -248,7 +251,7 @@ class WarmSuite:
         await pool.__aexit__(None, None, None)
 
     async def test_idle_ones_hold_no_core_and_runs_have_theirs(
-        self, room: CleanRoom, task: Task, desk: Any, tmp_path: Path
+        self, room: CleanRoom, task: Task, desk: Desk, tmp_path: Path
     ) -> None:
         cores = sorted(os.sched_getaffinity(0))
         leases = Leases(cores=cores, gpus=(), scoring_cores=1, lease_file=tmp_path / "leases.json")

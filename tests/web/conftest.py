@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -25,6 +25,9 @@ from aar.web.server import serve_app
 
 from ..example_copies import ExampleCopies
 from .person import Person
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 BASE = "http://127.0.0.1"
 CHROMIUM = (
@@ -146,7 +149,7 @@ def serving_in_a_thread(site: Site) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Iterator[Browser]:
     """Debian's Chromium, driven by Playwright's synchronous interface."""
     chromium = shutil.which("chromium")
     if chromium is None:

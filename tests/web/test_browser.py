@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,9 @@ from aar.forum.posts import create_post
 from aar.store.event_log import append_event
 
 from .conftest import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = "/campaigns/k3v9qd"
@@ -26,7 +29,7 @@ def is_refresh(request: Any) -> bool:
     return "hx-request" in request.headers
 
 
-def test_a_new_post_appears_by_itself(site: Site, address: str, browser: Any) -> None:
+def test_a_new_post_appears_by_itself(site: Site, address: str, browser: Browser) -> None:
     page = browser.new_page()
     page.goto(f"{address}{CAMPAIGN}")
     page.wait_for_selector('.live[data-on="yes"]')
@@ -36,7 +39,7 @@ def test_a_new_post_appears_by_itself(site: Site, address: str, browser: Any) ->
     page.close()
 
 
-def test_many_events_make_few_requests_and_quiet_ones_none(site: Site, address: str, browser: Any) -> None:
+def test_many_events_make_few_requests_and_quiet_ones_none(site: Site, address: str, browser: Browser) -> None:
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.headers["aar-seen"]) if is_refresh(request) else None)
@@ -58,7 +61,7 @@ def test_many_events_make_few_requests_and_quiet_ones_none(site: Site, address: 
     page.close()
 
 
-def test_a_page_that_nobody_looks_at_lets_go_and_catches_up(site: Site, address: str, browser: Any) -> None:
+def test_a_page_that_nobody_looks_at_lets_go_and_catches_up(site: Site, address: str, browser: Browser) -> None:
     page = browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -78,7 +81,7 @@ def test_a_page_that_nobody_looks_at_lets_go_and_catches_up(site: Site, address:
     page.close()
 
 
-def test_figures_show_values_zoom_and_open_submissions(site: Site, address: str, browser: Any) -> None:
+def test_figures_show_values_zoom_and_open_submissions(site: Site, address: str, browser: Browser) -> None:
     page = browser.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -117,7 +120,7 @@ def test_figures_show_values_zoom_and_open_submissions(site: Site, address: str,
     page.close()
 
 
-def test_an_attack_in_a_post_does_nothing(address: str, browser: Any) -> None:
+def test_an_attack_in_a_post_does_nothing(address: str, browser: Browser) -> None:
     page = browser.new_page()
     elsewhere, complaints = [], []
     page.on("request", lambda request: elsewhere.append(request.url) if address not in request.url else None)
@@ -130,7 +133,7 @@ def test_an_attack_in_a_post_does_nothing(address: str, browser: Any) -> None:
     page.close()
 
 
-def test_everything_reads_without_javascript(address: str, browser: Any) -> None:
+def test_everything_reads_without_javascript(address: str, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{address}{CAMPAIGN}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -27,7 +28,7 @@ def image(shade: int = 0, kind: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-async def bring(client: Any, headers: dict[str, str], data: bytes) -> dict[str, Any]:
+async def bring(client: httpx.AsyncClient, headers: dict[str, str], data: bytes) -> dict[str, Any]:
     answer = await client.post(f"{API}/figures", content=data, headers=headers | PNG)
     assert answer.status_code == 201, answer.text
     return dict(answer.json())

@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from .conftest import Site
@@ -15,7 +16,7 @@ API = "/api/v1/campaigns/k3v9qd"
 PAGES = "/campaigns/k3v9qd/posts"
 
 
-async def write(client: Any, headers: dict[str, str], **fields: Any) -> dict[str, Any]:
+async def write(client: httpx.AsyncClient, headers: dict[str, str], **fields: Any) -> dict[str, Any]:
     sent = {"kind": "result", "title": "It works", "body": "It does."} | fields
     answer = await client.post(f"{API}/posts", json=sent, headers=headers)
     assert answer.status_code == 201, answer.text

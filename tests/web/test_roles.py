@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import routing
 
@@ -51,7 +52,7 @@ def _generous(site: Site, **options: Any) -> Any:
     return site.client(rates=RateLimits(plenty, plenty, plenty, plenty, plenty), **options)
 
 
-async def _login(client: Any, token: str, name: str = "ana") -> str:
+async def _login(client: httpx.AsyncClient, token: str, name: str = "ana") -> str:
     """Log in; returns the token of this login's forms."""
     answer = await client.post("/login", data={"token": token, "name": name})
     assert answer.status_code == 303, answer.text

@@ -14,6 +14,8 @@ from aar.researcher.offline import OFFLINE_MODEL_ID, SELF_DESCRIPTION
 from aar.researcher.offline.conversation import parse_conversation
 from aar.researcher.offline.policy import MAX_SUBMISSIONS, SearchPolicy
 
+from .conftest import Life, World
+
 DIRECTION = "near-and-far: Ask the neighbours. Think about who counts as one."
 OTHER = "simple-shapes: Most curves are simpler than their points. Guess a shape first."
 
@@ -47,7 +49,7 @@ def told(life: Any, text: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_through_the_real_server(client: AsyncAnthropic, world: Any, born: Any) -> None:
+async def test_through_the_real_server(client: AsyncAnthropic, world: World, born: type[Life]) -> None:
     world.most_submissions = 2
     life = born(world, "r1", DIRECTION)
     while not life.finished:
@@ -64,7 +66,7 @@ async def test_through_the_real_server(client: AsyncAnthropic, world: Any, born:
     assert [entry.score is not None for entry in life.world.entries] == [True, True]
 
 
-def test_it_submits_until_it_has_done_its_share_and_reports(world: Any, born: Any) -> None:
+def test_it_submits_until_it_has_done_its_share_and_reports(world: World, born: type[Life]) -> None:
     life = born(world, "r1", DIRECTION)
     live(life)
     entries = life.world.entries
@@ -80,7 +82,7 @@ def test_it_submits_until_it_has_done_its_share_and_reports(world: Any, born: An
     assert f"{entries[best].score:.2f} ± 0.02" in life.world.posts[-1]["body"]
 
 
-def test_wherever_it_speaks_it_says_what_it_is(world: Any, born: Any) -> None:
+def test_wherever_it_speaks_it_says_what_it_is(world: World, born: type[Life]) -> None:
     world.most_submissions = 3
     life = born(world, "r1", DIRECTION)
     live(life)
@@ -91,7 +93,7 @@ def test_wherever_it_speaks_it_says_what_it_is(world: Any, born: Any) -> None:
     assert SELF_DESCRIPTION in calls(life, "finish")[0]["summary"]
 
 
-def test_the_same_conversation_goes_on_the_same_way(world: Any, born: Any) -> None:
+def test_the_same_conversation_goes_on_the_same_way(world: World, born: type[Life]) -> None:
     world.most_submissions = 2
     life = born(world, "r1", DIRECTION)
     while not life.finished:
@@ -100,7 +102,7 @@ def test_the_same_conversation_goes_on_the_same_way(world: Any, born: Any) -> No
         life.take(content)
 
 
-def test_seed_name_and_direction_each_matter(world: Any, born: Any) -> None:
+def test_seed_name_and_direction_each_matter(world: World, born: type[Life]) -> None:
     """The first method that each would write; a few of few genes may coincide, so several seeds are taken together."""
 
     def first_methods(name: str, direction: str, first_seed: int) -> list[str]:
@@ -116,7 +118,7 @@ def test_seed_name_and_direction_each_matter(world: Any, born: Any) -> None:
         assert other != usual
 
 
-def test_a_limit_ends_it_with_a_summary(world: Any, born: Any) -> None:
+def test_a_limit_ends_it_with_a_summary(world: World, born: type[Life]) -> None:
     world.most_submissions = 1
     life = born(world, "r1", DIRECTION)
     live(life)
@@ -124,7 +126,7 @@ def test_a_limit_ends_it_with_a_summary(world: Any, born: Any) -> None:
     assert "limit submissions = 1 reached" in calls(life, "finish")[0]["summary"]
 
 
-def test_a_team_reads_and_builds_on_one_another(world: Any, born: Any) -> None:
+def test_a_team_reads_and_builds_on_one_another(world: World, born: type[Life]) -> None:
     world.rising, world.most_submissions = True, 12
     directions = (DIRECTION, OTHER, "many-guesses: Guess in several ways.")
     team = [born(world, f"r{index}", direction) for index, direction in enumerate(directions, 1)]
@@ -143,7 +145,7 @@ def test_a_team_reads_and_builds_on_one_another(world: Any, born: Any) -> None:
     assert world.comments
 
 
-def test_a_method_that_fails_its_trial_is_simplified(world: Any, born: Any) -> None:
+def test_a_method_that_fails_its_trial_is_simplified(world: World, born: type[Life]) -> None:
     world.most_submissions = 1
     life = born(world, "r1", OTHER)
     broken = 0
@@ -158,7 +160,7 @@ def test_a_method_that_fails_its_trial_is_simplified(world: Any, born: Any) -> N
     assert paths[0] == "/workspace/methods/m2"
 
 
-def test_a_rejected_method_is_told_and_followed_by_another(world: Any, born: Any) -> None:
+def test_a_rejected_method_is_told_and_followed_by_another(world: World, born: type[Life]) -> None:
     world.most_submissions = 2
     life = born(world, "r1", DIRECTION)
     rejected = False
@@ -175,7 +177,7 @@ def test_a_rejected_method_is_told_and_followed_by_another(world: Any, born: Any
     assert "crashed with exit code 3" in error["body"]
 
 
-def test_a_lost_call_is_made_again(world: Any, born: Any) -> None:
+def test_a_lost_call_is_made_again(world: World, born: type[Life]) -> None:
     world.most_submissions = 1
     life = born(world, "r1", DIRECTION)
     lost: set[str] = set()
@@ -195,7 +197,7 @@ def test_a_lost_call_is_made_again(world: Any, born: Any) -> None:
     assert len(life.world.entries) == 1
 
 
-def test_the_notebook_carries_it_over_a_lost_conversation(world: Any, born: Any) -> None:
+def test_the_notebook_carries_it_over_a_lost_conversation(world: World, born: type[Life]) -> None:
     life = born(world, "r1", DIRECTION)
     while len(world.posts) < 4:
         life.take(answer(life))
@@ -210,7 +212,7 @@ def test_the_notebook_carries_it_over_a_lost_conversation(world: Any, born: Any)
     assert not calls(second, "fetch_snapshot")
 
 
-def test_a_persons_words_weigh_on_what_is_drawn_and_are_answered(world: Any, born: Any) -> None:
+def test_a_persons_words_weigh_on_what_is_drawn_and_are_answered(world: World, born: type[Life]) -> None:
     world.most_submissions = 2
     life = born(world, "r1", DIRECTION)
     life.take(answer(life))
@@ -222,7 +224,7 @@ def test_a_persons_words_weigh_on_what_is_drawn_and_are_answered(world: Any, bor
     ]
 
 
-def test_a_problem_without_a_repertoire_is_left_politely(world: Any, born: Any) -> None:
+def test_a_problem_without_a_repertoire_is_left_politely(world: World, born: type[Life]) -> None:
     life = born(world, "r1", DIRECTION, problem="some_other")
     live(life)
     assert "ships no repertoire" in calls(life, "finish")[0]["summary"]

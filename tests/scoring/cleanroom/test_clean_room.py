@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import anyio
 import numpy as np
@@ -26,6 +25,8 @@ from aar.scoring.cleanroom.clean_room import CleanRoom, ScoringRunResult
 from aar.scoring.cleanroom.scoring_run import run_with_retries
 from aar.scoring.results.verdict_messages import RunFailure
 
+from ..conftest import Desk
+
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
 GOOD = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
@@ -37,12 +38,12 @@ def command_lines() -> Iterator[bytes]:
             yield path.read_bytes()
 
 
-async def attempt(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, code: str) -> ScoringRunResult:
+async def attempt(problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk, code: str) -> ScoringRunResult:
     digest = desk.snapshots.save(desk.method(code)).digest
     return await run_with_retries(problem, clean_room, task, digest, 5)
 
 
-async def test_a_good_method_is_scored(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
+async def test_a_good_method_is_scored(problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk) -> None:
     trial = await attempt(problem, clean_room, task, desk, GOOD)
     assert (trial.failure, trial.verdict) == (None, "")
     assert trial.score is not None
@@ -52,7 +53,7 @@ async def test_a_good_method_is_scored(problem: Problem, clean_room: CleanRoom, 
     assert trial.seconds > 0
 
 
-async def test_the_output_is_what_the_method_wrote(clean_room: CleanRoom, task: Task, desk: Any) -> None:
+async def test_the_output_is_what_the_method_wrote(clean_room: CleanRoom, task: Task, desk: Desk) -> None:
     digest = desk.snapshots.save(desk.method("import sys\nopen(sys.argv[-1], 'w').write(sys.argv[4])")).digest
     outcome = await clean_room.run(task, digest, 774)
     assert outcome.output is not None
@@ -89,7 +90,7 @@ async def test_the_output_is_what_the_method_wrote(clean_room: CleanRoom, task: 
     ],
 )
 async def test_each_failure_has_its_verdict(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, code: str, failure: RunFailure, says: str
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk, code: str, failure: RunFailure, says: str
 ) -> None:
     trial = await attempt(problem, clean_room, task, desk, code)
     assert trial.score is None
@@ -99,7 +100,7 @@ async def test_each_failure_has_its_verdict(
 
 @pytest.mark.parametrize("code", ["while True: pass", "import signal; signal.pause()"])
 async def test_a_method_that_hangs_is_stopped(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, code: str, monkeypatch: pytest.MonkeyPatch
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(problem, "run_limits", replace(problem.run_limits, seconds=1.5))
     trial = await attempt(problem, clean_room, task, desk, code)
@@ -108,7 +109,7 @@ async def test_a_method_that_hangs_is_stopped(
 
 
 async def test_nobody_waits_for_a_pipe(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aar.scoring.cleanroom.clean_room._READ_SECONDS", 1.0)
     trial = await attempt(problem, clean_room, task, desk, "import sys, os; os.mkfifo(sys.argv[-1])")
@@ -116,7 +117,7 @@ async def test_nobody_waits_for_a_pipe(
 
 
 async def test_a_link_out_of_the_workspace_shows_nothing_of_the_host(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     code = f"import sys, os; os.symlink({str(task.hidden / 'flips.npy')!r}, sys.argv[-1])"
     trial = await attempt(problem, clean_room, task, desk, code)
@@ -124,7 +125,7 @@ async def test_a_link_out_of_the_workspace_shows_nothing_of_the_host(
 
 
 async def test_a_process_that_stays_behind_is_ended(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     marker = f"stay-{os.getpid()}-{os.urandom(4).hex()}"
     code = GOOD + (
@@ -140,7 +141,7 @@ async def test_a_process_that_stays_behind_is_ended(
 
 
 async def test_the_hidden_bundle_is_nowhere_inside(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     assert stat.S_IMODE(task.hidden.stat().st_mode) == 0o700
     code = (
@@ -156,7 +157,7 @@ async def test_the_hidden_bundle_is_nowhere_inside(
     assert "found [] ['noisy.npy'] False" in trial.verdict
 
 
-async def test_code_and_data_cannot_be_written(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
+async def test_code_and_data_cannot_be_written(problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk) -> None:
     code = (
         "refused = 0\n"
         "for path in ('/method/run.py', '/method/x', '/data/noisy.npy', '/data/x', '/lab/coinlab.py', '/lab/x'):\n"
@@ -174,7 +175,7 @@ async def test_code_and_data_cannot_be_written(problem: Problem, clean_room: Cle
 
 
 async def test_the_source_runs_and_not_the_byte_code_beside_it(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     directory = desk.method("import helper\nprint('value', helper.VALUE)\n1/0\n")
     helper = directory / "helper.py"
@@ -187,7 +188,9 @@ async def test_the_source_runs_and_not_the_byte_code_beside_it(
     assert "value read" in trial.verdict
 
 
-async def test_nothing_is_left_for_the_next_run(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
+async def test_nothing_is_left_for_the_next_run(
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
+) -> None:
     code = (
         "import os\n"
         "places = ('/workspace/seen', '/tmp/seen', '/dev/shm/seen')\n"
@@ -205,7 +208,7 @@ async def test_nothing_is_left_for_the_next_run(problem: Problem, clean_room: Cl
 
 
 async def test_the_controllers_paths_and_environment_stay_out(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-canary")
     codes = ["import os\nprint(dict(os.environ))\n1/0\n"]
@@ -222,7 +225,7 @@ async def test_an_unknown_snapshot_is_not_run(clean_room: CleanRoom, task: Task)
         await clean_room.run(task, "0" * 64, 1)
 
 
-async def test_a_cancelled_run_leaves_nothing(clean_room: CleanRoom, task: Task, desk: Any) -> None:
+async def test_a_cancelled_run_leaves_nothing(clean_room: CleanRoom, task: Task, desk: Desk) -> None:
     digest = desk.snapshots.save(desk.method("import time; time.sleep(600)")).digest
     with anyio.move_on_after(1.0) as scope:
         await clean_room.run(task, digest, 1)
@@ -237,7 +240,7 @@ async def test_bundles_are_closed_and_removed(problem: Problem, clean_room: Clea
 
 
 async def test_a_leased_run_has_its_core_to_itself(
-    clean_room: CleanRoom, task: Task, desk: Any, tmp_path: Path
+    clean_room: CleanRoom, task: Task, desk: Desk, tmp_path: Path
 ) -> None:
     cores = sorted(os.sched_getaffinity(0))
     leases = Leases(cores=cores, gpus=(), scoring_cores=1, lease_file=tmp_path / "leases.json")

@@ -15,6 +15,8 @@ from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_with_retries
 from aar.scoring.results.verdict_messages import RunFailure
 
+from ..conftest import Desk
+
 pytestmark = [pytest.mark.anyio, pytest.mark.docker]
 
 
@@ -23,7 +25,7 @@ def backend(docker_backend: SandboxBackend) -> SandboxBackend:
     return docker_backend
 
 
-async def test_walls_and_verdicts(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
+async def test_walls_and_verdicts(problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk) -> None:
     good = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
     attack = (
         "import os\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -19,10 +18,9 @@ from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.scorer import Scorer
 from aar.store.models import LedgerEntry, ScoringRun
 
-from ..conftest import CAMPAIGN
+from ..conftest import CAMPAIGN, Desk, Serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
-Serving = Callable[..., Any]
 
 
 class EndsItself:
@@ -54,12 +52,12 @@ class EndingBackend:
         return getattr(self._inner, name)
 
 
-def entries(desk: Any) -> list[LedgerEntry]:
+def entries(desk: Desk) -> list[LedgerEntry]:
     with desk.db.reading() as session:
         return list(session.query(LedgerEntry))
 
 
-async def test_runs_cancelled_because_another_failed_are_paid_for(desk: Any, serving: Serving) -> None:
+async def test_runs_cancelled_because_another_failed_are_paid_for(desk: Desk, serving: Serving) -> None:
     code = (
         "import sys, time\nseed = int(sys.argv[sys.argv.index('--seed') + 1])\ntime.sleep(2.5 + seed % 10 / 10)\n1/0\n"
     )
@@ -73,7 +71,7 @@ async def test_runs_cancelled_because_another_failed_are_paid_for(desk: Any, ser
 
 
 async def test_a_method_that_ends_its_own_sandbox_pays_for_every_attempt(
-    desk: Any, problem: Problem, clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, problem: Problem, clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aar.scoring.cleanroom.scoring_run._PAUSE_SECONDS", 0.0)
     room = CleanRoom(EndingBackend(clean_room.backend), problem, desk.snapshots, clean_room.work_dir)  # type: ignore[arg-type]
@@ -96,7 +94,7 @@ async def test_a_method_that_ends_its_own_sandbox_pays_for_every_attempt(
 
 
 async def test_attempts_that_no_longer_fit_a_limit_are_not_made(
-    desk: Any, problem: Problem, clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, problem: Problem, clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aar.scoring.cleanroom.scoring_run._PAUSE_SECONDS", 0.0)
     room = CleanRoom(EndingBackend(clean_room.backend), problem, desk.snapshots, clean_room.work_dir)  # type: ignore[arg-type]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
@@ -19,7 +18,7 @@ from aar.scoring.cleanroom.clean_room import DEFAULT_OWNER, CleanRoom
 from aar.scoring.cleanroom.run_sandbox import RunSandboxFactory
 
 from ..audits_for_tests import WordAudit
-from ..conftest import COPY
+from ..conftest import COPY, Desk, Serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
@@ -94,7 +93,7 @@ class _Mounts(WordAudit):
 
 @pytest.mark.skipif(not workspaces.can_mount(), reason="mounting needs root")
 async def test_an_audit_s_folder_that_cannot_be_removed_takes_no_finding_and_no_score(
-    desk: Any, serving: Any, clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, serving: Serving, clean_room: CleanRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Incident] = []
     monkeypatch.setattr(clean_room, "on_incident", told.append)

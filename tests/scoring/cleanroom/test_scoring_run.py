@@ -18,6 +18,8 @@ from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_with_retries
 from aar.scoring.results.verdict_messages import RunFailure
 
+from ..conftest import Desk
+
 pytestmark = [pytest.mark.anyio, pytest.mark.bubblewrap]
 
 GOOD = "import coinlab, numpy as np\ngiven = coinlab.arguments()\nnp.save(given.out, coinlab.noisy(given))\n"
@@ -86,11 +88,11 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aar.scoring.cleanroom.scoring_run._PAUSE_SECONDS", 0.0)
 
 
-def room(clean_room: CleanRoom, problem: Problem, desk: Any, **failures: int) -> CleanRoom:
+def room(clean_room: CleanRoom, problem: Problem, desk: Desk, **failures: int) -> CleanRoom:
     return CleanRoom(FailingBackend(clean_room.backend, **failures), problem, desk.snapshots, clean_room.work_dir)  # type: ignore[arg-type]
 
 
-async def test_a_lost_sandbox_is_tried_again(problem: Problem, clean_room: CleanRoom, task: Task, desk: Any) -> None:
+async def test_a_lost_sandbox_is_tried_again(problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     for failures in ({"starts": 2}, {"losses": 2}, {"starts": 1, "losses": 1}):
         trial = await run_with_retries(problem, room(clean_room, problem, desk, **failures), task, digest, 5)
@@ -98,7 +100,7 @@ async def test_a_lost_sandbox_is_tried_again(problem: Problem, clean_room: Clean
 
 
 async def test_a_machine_without_sandboxes_blames_no_method(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     with pytest.raises(SandboxError, match="no room"):
@@ -106,7 +108,7 @@ async def test_a_machine_without_sandboxes_blames_no_method(
 
 
 async def test_a_method_that_always_loses_its_sandbox_is_told_so(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     trial = await run_with_retries(problem, room(clean_room, problem, desk, losses=3), task, digest, 5)
@@ -115,7 +117,7 @@ async def test_a_method_that_always_loses_its_sandbox_is_told_so(
 
 
 async def test_killing_every_process_in_reach_gains_nothing(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     digest = desk.snapshots.save(desk.method("import os; os.kill(-1, 9)")).digest
     trial = await run_with_retries(problem, clean_room, task, digest, 5)
@@ -124,7 +126,7 @@ async def test_killing_every_process_in_reach_gains_nothing(
 
 
 async def test_a_disk_that_others_filled_blames_no_method_and_a_method_is_not_tried_for_ever(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = desk.snapshots.save(desk.method("exit(3)")).digest
     again: list[int] = []
@@ -151,7 +153,7 @@ async def test_a_disk_that_others_filled_blames_no_method_and_a_method_is_not_tr
 
 
 async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any, monkeypatch: pytest.MonkeyPatch
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that is restarted in the night: what ran is lost, and for a while nothing can be made."""
     monkeypatch.setattr(incidents, "_SHORTEST_PAUSE", 0.001)
@@ -177,7 +179,7 @@ async def test_an_engine_that_is_away_costs_no_attempt_and_blames_no_method(
 
 
 async def test_an_engine_that_stays_away_blames_no_method(
-    problem: Problem, clean_room: CleanRoom, task: Task, desk: Any
+    problem: Problem, clean_room: CleanRoom, task: Task, desk: Desk
 ) -> None:
     digest = desk.snapshots.save(desk.method(GOOD)).digest
     with pytest.raises(BackendAway):

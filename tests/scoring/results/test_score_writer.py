@@ -18,6 +18,8 @@ from aar.scoring.submissions import get_submission
 from aar.store.event_log import read_events
 from aar.store.models import ScoringRun
 
+from ..conftest import Desk
+
 CAMPAIGN = "k3v9qd"
 PGR = Metric(name="PGR", higher_is_better=True, ceiling=1.0)
 LOSS = Metric(name="loss", higher_is_better=False, ceiling=0.0)
@@ -28,7 +30,7 @@ def estimate_of(values: list[float], error: float = 0.03) -> Estimate:
     return Estimate(mean, error, mean - 0.05, mean + 0.05, len(values), {"a": Estimate(mean, error, 0, 1, 1)})
 
 
-def score(desk: Any, value: float, metric: Metric = PGR, fail_at: int | None = None) -> int:
+def score(desk: Desk, value: float, metric: Metric = PGR, fail_at: int | None = None) -> int:
     """Claim the next submission, give every run ``value`` and close it; returns its number."""
     with desk.db.writing() as session:
         work = submission_queue.claim_submission(session, CAMPAIGN, domains=("a", "b"), seeds=2, secret="secret")
@@ -51,12 +53,12 @@ def score(desk: Any, value: float, metric: Metric = PGR, fail_at: int | None = N
     return int(work.number)
 
 
-def view(desk: Any, number: int) -> Any:
+def view(desk: Desk, number: int) -> Any:
     with desk.db.reading() as session:
         return get_submission(session, CAMPAIGN, number)
 
 
-def test_a_measured_submission_says_its_score_and_place(desk: Any) -> None:
+def test_a_measured_submission_says_its_score_and_place(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"), researcher=1)
     score(desk, 0.46)
     desk.submit(desk.method("print(2)"), researcher=2)
@@ -71,7 +73,7 @@ def test_a_measured_submission_says_its_score_and_place(desk: Any) -> None:
     assert second.finished_at is not None
 
 
-def test_scores_leave_rounded_and_without_parts(desk: Any) -> None:
+def test_scores_leave_rounded_and_without_parts(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     score(desk, 1 / 3)
     shown = view(desk, 1)
@@ -83,7 +85,7 @@ def test_scores_leave_rounded_and_without_parts(desk: Any) -> None:
     assert not any("0.333" in event.model_dump_json() or "parts" in event.model_dump_json() for event in events)
 
 
-def test_the_board_is_ordered_and_within_the_noise_the_earlier_leads(desk: Any) -> None:
+def test_the_board_is_ordered_and_within_the_noise_the_earlier_leads(desk: Desk) -> None:
     for index, value in enumerate([0.2, 0.5, 0.2, 0.5001]):
         desk.submit(desk.method(f"print({index})"))
         score(desk, value)
@@ -104,7 +106,7 @@ def test_the_board_is_ordered_and_within_the_noise_the_earlier_leads(desk: Any) 
         assert leader.number == 2
 
 
-def test_a_metric_to_lower_turns_the_board_round(desk: Any) -> None:
+def test_a_metric_to_lower_turns_the_board_round(desk: Desk) -> None:
     for index, value in enumerate([0.2, 0.1, 0.3]):
         desk.submit(desk.method(f"print({index})"))
         score(desk, value, metric=LOSS)
@@ -114,14 +116,14 @@ def test_a_metric_to_lower_turns_the_board_round(desk: Any) -> None:
     assert "Rank 1 of 2" in view(desk, 2).verdict
 
 
-def test_an_empty_board_has_no_best(desk: Any) -> None:
+def test_an_empty_board_has_no_best(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     with desk.db.reading() as session:
         assert read_leaderboard(session, CAMPAIGN, higher_is_better=True) == []
         assert read_leader(session, CAMPAIGN, higher_is_better=True) is None
 
 
-def test_the_same_code_again_adds_seeds_to_one_estimate(desk: Any) -> None:
+def test_the_same_code_again_adds_seeds_to_one_estimate(desk: Desk) -> None:
     desk.submit(desk.method("print('same')"), researcher=1)
     score(desk, 0.3)
     desk.submit(desk.method("print('same')"), researcher=2)
@@ -138,7 +140,7 @@ def test_the_same_code_again_adds_seeds_to_one_estimate(desk: Any) -> None:
     assert len(set(draws)) == 8
 
 
-def test_the_first_failed_run_rejects_and_the_rest_is_skipped(desk: Any) -> None:
+def test_the_first_failed_run_rejects_and_the_rest_is_skipped(desk: Desk) -> None:
     desk.submit(desk.method("1/0"))
     score(desk, 0.5, fail_at=1)
     shown = view(desk, 1)
@@ -160,7 +162,7 @@ def test_the_first_failed_run_rejects_and_the_rest_is_skipped(desk: Any) -> None
     assert rejected.verdict == "run 2 of 4 (b) crashed: run.py exited with code 1."
 
 
-def test_a_verdict_is_given_once(desk: Any) -> None:
+def test_a_verdict_is_given_once(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     score(desk, 0.5)
     before = view(desk, 1)
@@ -170,7 +172,7 @@ def test_a_verdict_is_given_once(desk: Any) -> None:
     assert view(desk, 1) == before
 
 
-def test_an_estimate_that_is_no_number_is_the_problems_fault(desk: Any) -> None:
+def test_an_estimate_that_is_no_number_is_the_problems_fault(desk: Desk) -> None:
     desk.submit(desk.method("print(1)"))
     with desk.db.writing() as session:
         work = submission_queue.claim_submission(session, CAMPAIGN, domains=("a",), seeds=1, secret="secret")

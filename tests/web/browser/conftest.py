@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -18,6 +18,9 @@ from aar.store.models import Campaign
 from ...example_copies import ExampleCopies
 from ..conftest import Site, open_site
 from .addresses import pages_of
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def _image() -> bytes:
 def log_in(site: Site, address: str) -> Callable[..., None]:
     """Logs a page in, as the operator or another role, through the form."""
 
-    def through_the_form(page: Any, where: str = "/campaigns", role: str = "operator") -> None:
+    def through_the_form(page: Page, where: str = "/campaigns", role: str = "operator") -> None:
         header = site.viewer if role == "viewer" else site.operator
         page.goto(f"{address}/login?next={where}")
         page.fill("input[name=token]", header["Authorization"].removeprefix("Bearer "))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = "/campaigns/k3v9qd"
 
 
 def test_a_submission_is_confirmed_disqualified_and_reinstated(
-    address: str, browser: Any, log_in: Callable[..., None]
+    address: str, browser: Browser, log_in: Callable[..., None]
 ) -> None:
     where = f"{CAMPAIGN}/submissions/11"
     page = browser.new_page()

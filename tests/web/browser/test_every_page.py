@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ...example_copies import ExampleCopies
 from ..conftest import Site, serving_in_a_thread
 from .conftest import html_pages, open_full_site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
@@ -61,7 +64,7 @@ def pages(site: Site, address: str) -> list[str]:
     [pytest.param("light", "nobody", marks=pytest.mark.nightly), ("dark", "viewer"), ("light", "operator")],
 )
 def test_no_page_shuts_anybody_out(
-    address: str, browser: Any, pages: list[str], log_in: Callable[..., None], scheme: str, who: str
+    address: str, browser: Browser, pages: list[str], log_in: Callable[..., None], scheme: str, who: str
 ) -> None:
     context = browser.new_context(viewport=DESK, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
@@ -90,7 +93,7 @@ def test_no_page_shuts_anybody_out(
 
 
 def test_the_keyboard_shows_where_it_is(
-    address: str, browser: Any, pages: list[str], log_in: Callable[..., None]
+    address: str, browser: Browser, pages: list[str], log_in: Callable[..., None]
 ) -> None:
     page = browser.new_page(viewport=DESK)
     log_in(page)
@@ -112,7 +115,7 @@ def test_the_keyboard_shows_where_it_is(
     assert not found, "\n".join(found)
 
 
-def test_what_a_page_says_it_says_without_javascript(address: str, browser: Any, pages: list[str]) -> None:
+def test_what_a_page_says_it_says_without_javascript(address: str, browser: Browser, pages: list[str]) -> None:
     parts = "main h1, main h2, main h3, main table:not(.u-legend), main figure svg, main form"
     said: dict[bool, dict[str, list[str]]] = {}
     for scripted in (True, False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -11,13 +11,18 @@ from PIL import Image
 
 from ..conftest import Site
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 API = "/api/v1/campaigns/k3v9qd"
 AXE = (Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_wide_figure_is_seen_on_a_phone(site: Site, address: str, browser: Any, tmp_path: Path, scheme: str) -> None:
+def test_a_wide_figure_is_seen_on_a_phone(
+    site: Site, address: str, browser: Browser, tmp_path: Path, scheme: str
+) -> None:
     plot = tmp_path / "plot.png"
     Image.new("RGBA", (1600, 700), (0, 0, 0, 0)).save(plot)
     brought = httpx.post(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -11,13 +11,16 @@ import pytest
 from ..conftest import Site
 from .test_every_page import AXE, BARRIERS, DESK, PHONE, WIDER
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = "/campaigns/k3v9qd"
 POSTS = f"{CAMPAIGN}/posts"
 LogIn = Callable[..., None]
 
 
-def barriers(page: Any) -> list[str]:
+def barriers(page: Page) -> list[str]:
     """What shuts people out of a page as it stands, on a desk and on a phone."""
     found: list[str] = []
     for size in (DESK, PHONE):
@@ -30,7 +33,7 @@ def barriers(page: Any) -> list[str]:
 
 @pytest.mark.parametrize("scripted", [True, False], ids=["scripted", "plain"])
 def test_a_person_posts_comments_votes_pins_edits_and_retracts(
-    address: str, browser: Any, log_in: LogIn, scripted: bool
+    address: str, browser: Browser, log_in: LogIn, scripted: bool
 ) -> None:
     context = browser.new_context(viewport=DESK, java_script_enabled=scripted)
     page = context.new_page()
@@ -84,7 +87,7 @@ def test_a_person_posts_comments_votes_pins_edits_and_retracts(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_refused_form_says_why_keeps_every_word_and_can_be_reached(
-    address: str, browser: Any, log_in: LogIn, scheme: str
+    address: str, browser: Browser, log_in: LogIn, scheme: str
 ) -> None:
     context = browser.new_context(viewport=DESK, color_scheme=scheme, reduced_motion="reduce")
     page = context.new_page()
@@ -126,7 +129,7 @@ def test_a_refused_form_says_why_keeps_every_word_and_can_be_reached(
     assert not found, "\n".join(found)
 
 
-def test_a_refresh_leaves_alone_what_somebody_types(site: Site, address: str, browser: Any, log_in: LogIn) -> None:
+def test_a_refresh_leaves_alone_what_somebody_types(site: Site, address: str, browser: Browser, log_in: LogIn) -> None:
     api = f"{address}/api/v1{POSTS}"
     context = browser.new_context(viewport=DESK)
     page = context.new_page()
@@ -150,7 +153,7 @@ def test_a_refresh_leaves_alone_what_somebody_types(site: Site, address: str, br
     context.close()
 
 
-def test_two_clicks_and_a_step_back_store_one_post(address: str, browser: Any, log_in: LogIn) -> None:
+def test_two_clicks_and_a_step_back_store_one_post(address: str, browser: Browser, log_in: LogIn) -> None:
     context = browser.new_context(viewport=DESK, java_script_enabled=False)
     page = context.new_page()
     log_in(page, POSTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from aar.forum.authors import Author
 from aar.forum.posts import create_post
 
 from ..conftest import Site
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = "/campaigns/k3v9qd"
@@ -22,7 +25,7 @@ def post(site: Site, title: str) -> None:
 
 
 def test_what_somebody_does_on_a_page_outlives_its_refreshes(
-    site: Site, address: str, browser: Any, log_in: Callable[..., None]
+    site: Site, address: str, browser: Browser, log_in: Callable[..., None]
 ) -> None:
     page = browser.new_page(viewport={"width": 900, "height": 500})
     log_in(page, f"{CAMPAIGN}/researchers/r2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,12 +12,15 @@ from aar.web.rendering import campaign_link
 
 from ..conftest import Site
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CAMPAIGN = campaign_link("k3v9qd")
 LogIn = Callable[..., None]
 
 
-def test_a_person_logs_in_steers_and_logs_out_without_javascript(site: Site, address: str, browser: Any) -> None:
+def test_a_person_logs_in_steers_and_logs_out_without_javascript(site: Site, address: str, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{address}{CAMPAIGN}/researchers/r2")
@@ -45,7 +48,7 @@ def test_a_person_logs_in_steers_and_logs_out_without_javascript(site: Site, add
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_forms_fit_a_phone(address: str, browser: Any, log_in: LogIn, scheme: str, tmp_path: Path) -> None:
+def test_forms_fit_a_phone(address: str, browser: Browser, log_in: LogIn, scheme: str, tmp_path: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"{address}/login")
@@ -59,7 +62,7 @@ def test_forms_fit_a_phone(address: str, browser: Any, log_in: LogIn, scheme: st
     context.close()
 
 
-def test_the_launch_form_shows_mistakes_beside_their_fields(address: str, browser: Any, log_in: LogIn) -> None:
+def test_the_launch_form_shows_mistakes_beside_their_fields(address: str, browser: Browser, log_in: LogIn) -> None:
     context = browser.new_context()
     page = context.new_page()
     log_in(page)
