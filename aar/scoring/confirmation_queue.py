@@ -78,12 +78,12 @@ def request_check(session: Session, campaign_id: str, submission_id: int, kind: 
     if kind not in (CONFIRMATION, TRANSFER):
         raise UsageError(f"unknown check: got {kind[:40]!r}, expected {CONFIRMATION} or {TRANSFER}", "Name one of them")
     lock_campaign(session, campaign_id)
-    asked = session.get_one(Submission, submission_id)
-    if asked.state != "measured":
-        raise Conflict(f"s{asked.number} cannot be checked: got a {asked.state} submission, expected a measured one")
-    if asked.disqualified:
-        raise Conflict(f"s{asked.number} is disqualified: {asked.disqualified}", "Reinstate it first")
-    submission = next(each for each in submissions_of_same_code(session, asked) if not each.disqualified)
+    named = session.get_one(Submission, submission_id)
+    if named.state != "measured":
+        raise Conflict(f"s{named.number} cannot be checked: got a {named.state} submission, expected a measured one")
+    if named.disqualified:
+        raise Conflict(f"s{named.number} is disqualified: {named.disqualified}", "Reinstate it first")
+    submission = next(each for each in submissions_of_same_code(session, named) if not each.disqualified)
     row = session.scalars(
         select(SubmissionCheck).where(
             SubmissionCheck.submission_id == submission.id,
@@ -168,13 +168,13 @@ def recover_checks(session: Session, campaign_id: str) -> list[ScoringJob]:
 
     Runs with a result are not repeated; the others start again.
     """
-    left = session.execute(
+    running = session.execute(
         select(SubmissionCheck, Submission)
         .join(Submission, Submission.id == SubmissionCheck.submission_id)
         .where(SubmissionCheck.campaign_id == campaign_id, SubmissionCheck.state == "running")
         .order_by(SubmissionCheck.id)
     )
-    return [load_job(session, submission, check.id) for check, submission in left.all()]
+    return [load_job(session, submission, check.id) for check, submission in running.all()]
 
 
 def count_open_checks(session: Session, campaign_id: str) -> int:

@@ -348,7 +348,7 @@ def _disqualify(session: Session, submission: Submission, findings: Sequence[Aud
 def _announce(
     session: Session, check: SubmissionCheck, submission: Submission, outcome: str, estimate: Estimate | None
 ) -> None:
-    happened = CheckFinished(
+    event = CheckFinished(
         submission_id=submission.id,
         number=submission.number,
         check=check.kind,
@@ -356,7 +356,7 @@ def _announce(
         score=None if estimate is None else round(estimate.mean, SHOWN_DECIMALS),
         standard_error=None if estimate is None else round(estimate.standard_error, SHOWN_DECIMALS),
     )
-    append_event(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, event, submission.researcher_id)
 
 
 def _notify_authors(session: Session, submission: Submission, last_line: str = "") -> None:

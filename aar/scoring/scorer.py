@@ -91,12 +91,12 @@ class Scorer:
             lambda session: submission_queue.check_problem_version(session, self.campaign_id, self.problem)
         )
         await self.clean_room.remove_leftovers(self.campaign_id)
-        left = await self.db.write(lambda session: submission_queue.recover_submissions(session, self.campaign_id))
-        for job in left:
+        jobs = await self.db.write(lambda session: submission_queue.recover_submissions(session, self.campaign_id))
+        for job in jobs:
             self._require_audit(job)
-        left += await self.db.write(lambda session: confirmation_queue.recover_checks(session, self.campaign_id))
-        self._scheduler = RunScheduler(self._claim, self._claim_check, left)
-        for job in [job for job in left if job.is_done and not job.audit]:
+        jobs += await self.db.write(lambda session: confirmation_queue.recover_checks(session, self.campaign_id))
+        self._scheduler = RunScheduler(self._claim, self._claim_check, jobs)
+        for job in [job for job in jobs if job.is_done and not job.audit]:
             await self._close(job)
         with unwrap_exception_group():
             warm = self.clean_room.warm_sandboxes(self.campaign_id, self.parallel)

@@ -124,12 +124,12 @@ def read_submission_record(session: Session, campaign_id: str, number: int) -> S
 
 def _events(session: Session, submission: Submission) -> list[LoggedEvent]:
     """Return the submission's own part of its campaign's log."""
-    found: list[LoggedEvent] = []
+    events: list[LoggedEvent] = []
     author, after = submission.researcher_id, 0
     while page := read_events(session, submission.campaign_id, after=after, researcher_id=author, kinds=_KINDS):
-        found += [each for each in page if getattr(each.event, "submission_id", None) == submission.id]
+        events += [each for each in page if getattr(each.event, "submission_id", None) == submission.id]
         after = page[-1].id
-    return found
+    return events
 
 
 def _drawn_at(events: Sequence[LoggedEvent], checks: Sequence[CheckView]) -> dict[int | None, datetime]:
@@ -137,15 +137,15 @@ def _drawn_at(events: Sequence[LoggedEvent], checks: Sequence[CheckView]) -> dic
 
     The key None holds those of the measurement.
     """
-    found: dict[int | None, datetime] = {}
+    times: dict[int | None, datetime] = {}
     started = [each for each in events if each.event.kind == "scoring_started"]
     if started:
-        found[None] = started[0].at
+        times[None] = started[0].at
     for kind in (CONFIRMATION, TRANSFER):
-        begun = [each for each in events if each.event.kind == "check_started" and each.event.check == kind]
-        asked = sorted((each for each in checks if each.kind == kind), key=lambda each: each.id)
-        found |= {check.id: event.at for check, event in zip(asked, begun, strict=False)}
-    return found
+        started_checks = [each for each in events if each.event.kind == "check_started" and each.event.check == kind]
+        requested = sorted((each for each in checks if each.kind == kind), key=lambda each: each.id)
+        times |= {check.id: event.at for check, event in zip(requested, started_checks, strict=False)}
+    return times
 
 
 def _runs(session: Session, submission: Submission, drawn_at: dict[int | None, datetime]) -> list[RunRecord]:
@@ -168,9 +168,9 @@ def _runs(session: Session, submission: Submission, drawn_at: dict[int | None, d
 
 
 def _estimates(session: Session, submission: Submission) -> list[EstimateRecord]:
-    found = [_estimate(Stage.MEASURE, submission)] if submission.mean is not None else []
+    measured = [_estimate(Stage.MEASURE, submission)] if submission.mean is not None else []
     rows = select(StageEstimate).where(StageEstimate.submission_id == submission.id).order_by(StageEstimate.id)
-    return found + [_estimate(row.stage, row) for row in session.scalars(rows)]
+    return measured + [_estimate(row.stage, row) for row in session.scalars(rows)]
 
 
 def _estimate(phase: str, row: Submission | StageEstimate) -> EstimateRecord:

@@ -83,9 +83,9 @@ class ScoringJob:
 
     def drop_phase(self, phase: Phase) -> None:
         """Drop the remaining runs of a phase; its audit reports a missing answer."""
-        kept = [spec for spec in self.pending if spec.phase != phase]
-        self.unfinished -= len(self.pending) - len(kept)
-        self.pending = deque(kept)
+        remaining = [spec for spec in self.pending if spec.phase != phase]
+        self.unfinished -= len(self.pending) - len(remaining)
+        self.pending = deque(remaining)
 
     def drop_remaining(self) -> None:
         """Drop all runs that have no result yet."""
@@ -225,7 +225,7 @@ def read_queue(session: Session, campaign_id: str, *, parallel: int = 1) -> Queu
 
 
 def _runs_before(session: Session, campaign_id: str, waiting: Sequence[int]) -> dict[int, int]:
-    left = (
+    unfinished = (
         select(func.count(ScoringRun.id))
         .join(Submission, Submission.id == ScoringRun.submission_id)
         .where(Submission.campaign_id == campaign_id, Submission.state == "scoring")
@@ -235,11 +235,11 @@ def _runs_before(session: Session, campaign_id: str, waiting: Sequence[int]) -> 
         Submission.campaign_id == campaign_id, Submission.state == "queued"
     )
     runs = {row.number: row.charged_runs for row in session.execute(charged)}
-    ahead, found = session.scalar(left) or 0, {}
+    total, before = session.scalar(unfinished) or 0, {}
     for number in waiting:
-        found[number] = ahead
-        ahead += runs[number]
-    return found
+        before[number] = total
+        total += runs[number]
+    return before
 
 
 def fair_order(queued: Sequence[tuple[int, str]], last_served: Mapping[str, int]) -> list[int]:
@@ -325,12 +325,12 @@ def recover_submissions(session: Session, campaign_id: str) -> list[ScoringJob]:
 
     Runs with a result are not repeated; the others start again.
     """
-    left = session.scalars(
+    claimed = session.scalars(
         select(Submission)
         .where(Submission.campaign_id == campaign_id, Submission.state == "scoring")
         .order_by(Submission.number)
     ).all()
-    return [load_job(session, submission) for submission in left]
+    return [load_job(session, submission) for submission in claimed]
 
 
 def count_unfinished(session: Session, campaign_id: str, skip: Collection[str] = ()) -> int:

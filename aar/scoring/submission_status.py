@@ -51,10 +51,8 @@ def log_status_change(
             campaign_id=submission.campaign_id, submission_id=submission.id, old=old, new=new, cause=cause, by=by[:64]
         )
     )
-    happened = StatusChanged(
-        submission_id=submission.id, number=submission.number, old=old, new=new, cause=cause, by=by
-    )
-    append_event(session, submission.campaign_id, happened, submission.researcher_id)
+    event = StatusChanged(submission_id=submission.id, number=submission.number, old=old, new=new, cause=cause, by=by)
+    append_event(session, submission.campaign_id, event, submission.researcher_id)
 
 
 def status_history(session: Session, submission_id: int) -> list[StatusView]:

@@ -61,7 +61,7 @@ def record_finding(session: Session, submission: Submission, finding: AuditResul
             evidence=dict(finding.evidence),
         )
     )
-    happened = AuditFinished(
+    event = AuditFinished(
         submission_id=submission.id,
         number=submission.number,
         audit=finding.audit,
@@ -69,7 +69,7 @@ def record_finding(session: Session, submission: Submission, finding: AuditResul
         rule=finding.rule,
         reason=finding.reason,
     )
-    append_event(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, event, submission.researcher_id)
 
 
 def latest_findings(session: Session, submission_ids: Collection[int]) -> dict[int, list[FindingView]]:

@@ -128,12 +128,12 @@ class AuditRunner:
         An audit that answered before is not run again: a restart costs nothing twice, and a reinstated submission is
         not disqualified for the same reason again.
         """
-        asked = await self._db.read(
+        answered = await self._db.read(
             lambda session: set(
                 session.scalars(select(AuditFinding.audit).where(AuditFinding.submission_id == submission.id))
             )
         )
-        audits = [audit for audit in self._static if audit.name not in asked]
+        audits = [audit for audit in self._static if audit.name not in answered]
         for finding in await self._judge(audits, submission, {}):
             await self._db.write(partial(self._store, submission_id=submission.id, finding=finding))
 

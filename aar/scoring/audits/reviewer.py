@@ -82,8 +82,8 @@ class Reviewer:
         """
         if self._model is None:
             return _skipped(NO_MODEL, "no key")
-        shown = await anyio.to_thread.run_sync(render_code_listing, dossier)
-        request = _request(self._model, shown)
+        listing = await anyio.to_thread.run_sync(render_code_listing, dossier)
+        request = _request(self._model, listing)
         bound = FIXED_TOKENS + token_upper_bound([*request.system, *request.tools, *request.messages])
         try:
             reply, usd = await self._ask(request, bound)
@@ -93,8 +93,8 @@ class Reviewer:
             raise
         except (GatewayError, SetupError, UsageError) as error:
             return _skipped(f"Not reviewed: the model could not be called ({error.message}).", "not answered")
-        found = read_verdict(_given(reply), shown)
-        return replace(found, evidence={**found.evidence, "model": reply.model, "usd": f"{usd:f}"})
+        result = read_verdict(_tool_input(reply), listing)
+        return replace(result, evidence={**result.evidence, "model": reply.model, "usd": f"{usd:f}"})
 
     async def _ask(self, request: ModelRequest, input_tokens: int) -> tuple[CompleteReply, Decimal]:
         worst = WorstCase("model", request.model, input_tokens, MAX_OUTPUT_TOKENS)
@@ -106,14 +106,14 @@ class Reviewer:
         return reply, usd
 
 
-def _request(model: str, shown: CodeListing) -> ModelRequest:
+def _request(model: str, listing: CodeListing) -> ModelRequest:
     rubric = {"type": "text", "text": _rubric(), "cache_control": {"type": "ephemeral"}}
-    message = {"role": "user", "content": [{"type": "text", "text": shown.text}]}
+    message = {"role": "user", "content": [{"type": "text", "text": listing.text}]}
     forced = {"tool_choice": {"type": "tool", "name": VERDICT_TOOL, "disable_parallel_tool_use": True}}
     return ModelRequest(model, [rubric], [verdict_tool_definition()], [message], MAX_OUTPUT_TOKENS, extra=forced)
 
 
-def _given(reply: CompleteReply) -> dict[str, object] | None:
+def _tool_input(reply: CompleteReply) -> dict[str, object] | None:
     if reply.stop_reason in TRUNCATED_STOP_REASONS:
         return None  # a truncated answer may still parse as a complete, different one
     for block in reply.content:
@@ -187,7 +187,7 @@ def verdict_tool_definition() -> dict[str, Any]:
     }
 
 
-def read_verdict(given: Mapping[str, Any] | None, shown: CodeListing) -> AuditResult:
+def read_verdict(given: Mapping[str, Any] | None, listing: CodeListing) -> AuditResult:
     """Turn a model's answer into an audit result.
 
     A disqualification is valid only with quotes that occur in the code. A method of which not everything was read, or
@@ -204,10 +204,10 @@ def read_verdict(given: Mapping[str, Any] | None, shown: CodeListing) -> AuditRe
         return _flagged(
             "no-verdict", "The model gave no verdict in the form asked for; a person should read this code."
         )
-    sound, unsound = _checked(answer.quotes, shown)
+    sound, unsound = _check_quotes(answer.quotes, listing)
     verdict, rule = AuditVerdict(answer.verdict), answer.rule
     reason = shorten(answer.reason, _LONGEST_REASON)
-    evidence: dict[str, Any] = {"quotes": sound, "unfounded": unsound, "left_out": list(shown.left_out)}
+    evidence: dict[str, Any] = {"quotes": sound, "unfounded": unsound, "left_out": list(listing.left_out)}
     if verdict is AuditVerdict.DISQUALIFIED and (not sound or unsound):
         verdict = AuditVerdict.FLAGGED
         reason += " (Not disqualified: the lines quoted for it do not all occur in the code.)"
@@ -215,10 +215,10 @@ def read_verdict(given: Mapping[str, Any] | None, shown: CodeListing) -> AuditRe
         verdict = AuditVerdict.FLAGGED
     if verdict is AuditVerdict.PASSED and rule:
         verdict = AuditVerdict.FLAGGED  # a rule was named, so there is a finding
-    if verdict is AuditVerdict.PASSED and shown.left_out:
+    if verdict is AuditVerdict.PASSED and listing.left_out:
         verdict, rule = AuditVerdict.FLAGGED, "unread"
         reason = (
-            f"Nothing found, but the code is too long to be read whole: {', '.join(shown.left_out)[:300]} left out."
+            f"Nothing found, but the code is too long to be read whole: {', '.join(listing.left_out)[:300]} left out."
         )
     if verdict is not AuditVerdict.PASSED and not rule:
         rule = "suspicion"
@@ -229,13 +229,13 @@ def _flagged(rule: str, reason: str) -> AuditResult:
     return AuditResult(REVIEWER_AUDIT, AuditVerdict.FLAGGED, f"{REVIEWER_AUDIT}.{rule}", reason)
 
 
-def _checked(quotes: list[CodeQuote], shown: CodeListing) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _check_quotes(quotes: list[CodeQuote], listing: CodeListing) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     sound: list[dict[str, Any]] = []
     unsound: list[dict[str, Any]] = []
     for quote in quotes[:_MOST_QUOTES]:
-        at = shown.find_quote(quote.file, quote.line, quote.text)
-        said = {"file": shorten(quote.file, 200), "line": at or quote.line, "text": shorten(quote.text, 300)}
-        (unsound if at is None else sound).append(said)
+        at = listing.find_quote(quote.file, quote.line, quote.text)
+        quoted = {"file": shorten(quote.file, 200), "line": at or quote.line, "text": shorten(quote.text, 300)}
+        (unsound if at is None else sound).append(quoted)
     return sound, unsound
 
 
@@ -282,24 +282,24 @@ def render_code_listing(dossier: AuditInput, *, most: int = MAX_LISTING_CHARACTE
         f"claim: {clean_line(dossier.claim)}",
         f"hypothesis: {clean_line(dossier.hypothesis) or '(none was given)'}",
     ]
-    shown: dict[str, tuple[str, ...]] = {}
+    lines: dict[str, tuple[str, ...]] = {}
     left_out: list[str] = []
-    left = most
+    budget = most
     for path in _files(dossier.code):
         name = clean_line(path.relative_to(dossier.code).as_posix())
         text = _text(path)
         if text is None:
             parts.append(f"file {name}: not text, {path.stat().st_size:,} bytes")
             continue
-        rows, cut = _bounded(clean_text(text).split("\n"), left)
-        left -= sum(map(len, rows))
-        shown[name] = rows
+        rows, cut = _truncate(clean_text(text).split("\n"), budget)
+        budget -= sum(map(len, rows))
+        lines[name] = rows
         parts.append("\n".join([f"file {name}:", *(f"{number}| {row}" for number, row in enumerate(rows, 1))]))
         if cut:
             left_out.append(f"{cut} of {name}")
             parts.append(f"(left out here because the method is too long: {cut} of {name})")
     body = "\n\n".join(parts)
-    return CodeListing(f"[method {mark}]\n{body}\n[method {mark}]", shown, tuple(left_out))
+    return CodeListing(f"[method {mark}]\n{body}\n[method {mark}]", lines, tuple(left_out))
 
 
 def _files(code: Path) -> list[Path]:
@@ -316,19 +316,19 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _bounded(rows: list[str], left: int) -> tuple[tuple[str, ...], str]:
+def _truncate(rows: list[str], left: int) -> tuple[tuple[str, ...], str]:
     """Return as many lines as fit, and a text that names the omitted ones."""
-    kept: list[str] = []
+    fitting: list[str] = []
     shortened = 0
     for row in rows:
         left -= min(len(row), _LONGEST_LINE)
         if left < 0:
             break
         shortened += len(row) > _LONGEST_LINE
-        kept.append(
+        fitting.append(
             row if len(row) <= _LONGEST_LINE else f"{row[:_LONGEST_LINE]} (and {len(row) - _LONGEST_LINE} more)"
         )
-    missing = len(rows) - len(kept)
+    missing = len(rows) - len(fitting)
     words = [f"{missing} lines"] if missing else []
     words += [f"the ends of {shortened} long lines"] if shortened else []
-    return tuple(kept), " and ".join(words)
+    return tuple(fitting), " and ".join(words)

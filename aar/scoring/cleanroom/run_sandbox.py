@@ -96,8 +96,8 @@ class RunSandboxFactory:
         folder = self._folder / name
         made: Sandbox | None = None
         try:
-            shown = await anyio.to_thread.run_sync(make_run_folder, folder)
-            mounts = [] if bare else [*shown, Mount(self._problem.lab(), "/lab")]
+            places = await anyio.to_thread.run_sync(make_run_folder, folder)
+            mounts = [] if bare else [*places, Mount(self._problem.lab(), "/lab")]
             spec = self._spec(name, owner, workspace_folder(folder), mounts, cores)
             # Made to the end even when cancelled: a half-made sandbox cannot be destroyed.
             with CancelScope(shield=True):

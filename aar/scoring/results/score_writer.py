@@ -94,8 +94,8 @@ def finish_run(session: Session, campaign_id: str, run_id: int, result: ScoringR
 
 def log_problem_fault(session: Session, submission: Submission, cause: str) -> None:
     """Notify people that a problem's own code failed over a submission."""
-    happened = ProblemFailed(submission_id=submission.id, number=submission.number, error=" ".join(cause.split())[:500])
-    append_event(session, submission.campaign_id, happened, submission.researcher_id)
+    event = ProblemFailed(submission_id=submission.id, number=submission.number, error=" ".join(cause.split())[:500])
+    append_event(session, submission.campaign_id, event, submission.researcher_id)
 
 
 def read_pooled_scores(session: Session, submission_id: int, phase: Phase = MEASURE) -> PooledScores:
@@ -163,7 +163,7 @@ def record_measurement(
             filter(None, (text, verdict_messages.confirmation_verdict(each.status, found[each.id])))
         )
     first = read_ranked_rows(session, submission.campaign_id, higher_is_better=metric.higher_is_better)[:1]
-    happened = SubmissionMeasured(
+    event = SubmissionMeasured(
         submission_id=submission.id,
         number=submission.number,
         metric=metric.name,
@@ -172,7 +172,7 @@ def record_measurement(
         told=how != WITHHELD,
         best=any(leading.submission.identity == submission.identity for leading in first),
     )
-    append_event(session, submission.campaign_id, happened, submission.researcher_id)
+    append_event(session, submission.campaign_id, event, submission.researcher_id)
 
 
 def _give_status(session: Session, submission: Submission, first: Submission | None, basis: str) -> None:
@@ -224,8 +224,8 @@ def set_aside_submission(session: Session, submission_id: int, cause: str, fault
 def _reject(session: Session, submission: Submission, verdict: str) -> None:
     submission.state, submission.finished_at, submission.verdict = "rejected", now(), verdict
     headline = submission.verdict.splitlines()[0].removeprefix(f"s{submission.number} rejected: ")
-    happened = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
-    append_event(session, submission.campaign_id, happened, submission.researcher_id)
+    event = SubmissionRejected(submission_id=submission.id, number=submission.number, verdict=headline)
+    append_event(session, submission.campaign_id, event, submission.researcher_id)
     log_status_change(session, submission, "claimed", "rejected", headline)
 
 

@@ -23,7 +23,7 @@ _TAIL_CHARACTERS = 1500
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 _BEFORE_PATH = "'\"(="
 _AFTER_PATH = re.compile(r"(?:/[^\s'\")]*)?")
-_GOES_ON = re.compile(r"[\w-]")
+_NAME_CHARACTER = re.compile(r"[\w-]")
 _MIB = 1024**2
 UNPREPARED_CAUSE = "the problem's own code failed as it prepared the data"
 PREPARATION_FAILED_MESSAGE = (
@@ -78,19 +78,19 @@ def failure_message(result: ExecResult, limits: RunLimits, hosts: Iterable[Path]
             return None
         case ExitReason.TIME_LIMIT:
             return RunFailure.TIME_LIMIT, (
-                f"was stopped at the time limit of {limits.seconds:g} s.{_end_of(result.output, hosts)}"
+                f"was stopped at the time limit of {limits.seconds:g} s.{_output_tail(result.output, hosts)}"
             )
         case ExitReason.OUT_OF_MEMORY:
             gib = limits.memory_bytes / 1024**3
             return (
                 RunFailure.OUT_OF_MEMORY,
-                f"ran out of memory: a run may use {gib:.3g} GiB.{_end_of(result.output, hosts)}",
+                f"ran out of memory: a run may use {gib:.3g} GiB.{_output_tail(result.output, hosts)}",
             )
         case ExitReason.EXITED:
             how = f"run.py exited with code {result.code}"
         case _:
             how = f"run.py was ended by signal {result.code - 128}"
-    return RunFailure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_end_of(result.output, hosts)}"
+    return RunFailure.CRASHED, f"crashed: {how} after {result.seconds:.1f} s.{_output_tail(result.output, hosts)}"
 
 
 def output_refused_message(limits: RunLimits) -> tuple[RunFailure, str]:
@@ -150,8 +150,8 @@ def measurement_verdict(
         rows: how many rows the board has.
         leader: its first row.
     """
-    score = f"{metric.name} {_two(estimate.mean)} ± {_two(estimate.standard_error)}"
-    interval = f"90 % interval {_two(estimate.low)} to {_two(estimate.high)}"
+    score = f"{metric.name} {_format_score(estimate.mean)} ± {_format_score(estimate.standard_error)}"
+    interval = f"90 % interval {_format_score(estimate.low)} to {_format_score(estimate.high)}"
     basis = f"{_count(seeds, 'seed')} x {_count(domains, 'domain')}"
     text = f"s{number} measured: {score} ({interval}, {basis})."
     if row is None or leader is None:
@@ -163,9 +163,8 @@ def measurement_verdict(
         until = ", until a confirmation on sealed data supports it" if row.provisional else ""
         return f"{text} Rank 1 of {rows}{until}."
     first = leader.submission
-    return (
-        f"{text} Rank {row.rank} of {rows}; best is s{first.number} by {first.researcher_name} with {_two(first.mean)}."
-    )
+    best = f"best is s{first.number} by {first.researcher_name} with {_format_score(first.mean)}"
+    return f"{text} Rank {row.rank} of {rows}; {best}."
 
 
 def withheld_verdict(submission: Submission, metric: Metric, best: Submission | None) -> str:
@@ -176,13 +175,12 @@ def withheld_verdict(submission: Submission, metric: Metric, best: Submission | 
             method's.
     """
     if best is None:
-        than = f"the plainest method ({metric.name} {_two(metric.plain)})"
+        than = f"the plainest method ({metric.name} {_format_score(metric.plain)})"
     else:
         whose = "your best" if best.researcher_id == submission.researcher_id else "the best of others"
         # The score of the best may itself be withheld.
-        known = (
-            "" if best.telling in UNDISCLOSED else f" ({metric.name} {_two(best.mean)} ± {_two(best.standard_error)})"
-        )
+        score = f" ({metric.name} {_format_score(best.mean)} ± {_format_score(best.standard_error)})"
+        known = "" if best.telling in UNDISCLOSED else score
         than = f"s{best.number}, {whose}{known}"
     return (
         f"s{submission.number} measured, number withheld: it is surely worse than {than}. "
@@ -195,11 +193,11 @@ def confirmation_verdict(status: str, findings: Iterable[FindingView]) -> str:
 
     It names no number of the sealed split.
     """
-    said = {
+    sentences = {
         "confirmed": "Confirmed: fresh seeds on the sealed split support the score.",
         "refuted": "Refuted: fresh seeds on the sealed split do not support the score; it is off the board.",
     }
-    lines = [said[status]] if status in said else []
+    lines = [sentences[status]] if status in sentences else []
     labelled = [finding for finding in findings if finding.label and finding.verdict != AuditVerdict.SKIPPED]
     lines += [f"The {finding.audit} audit found {finding.label}: {finding.reason}" for finding in labelled]
     return "\n".join(lines)
@@ -215,34 +213,34 @@ def remove_host_paths(text: str, hosts: Iterable[Path]) -> str:
     clean = _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     for host in hosts:
         if len(host.parts) >= 2:
-            clean = _without(clean, "/" + "/".join(host.parts[-2:]).lstrip("/"))
+            clean = _mask_paths(clean, "/" + "/".join(host.parts[-2:]).lstrip("/"))
     return clean
 
 
-def _without(text: str, tail: str) -> str:
+def _mask_paths(text: str, tail: str) -> str:
     """Replace each path that holds ``tail`` by a mark, in linear time."""
-    kept, done, at = [], 0, text.find(tail)
+    parts, done, at = [], 0, text.find(tail)
     while at >= 0:
         end = _AFTER_PATH.match(text, at + len(tail)).end()  # type: ignore[union-attr]  # it matches anywhere
-        if end == at + len(tail) and _GOES_ON.match(text, end):
+        if end == at + len(tail) and _NAME_CHARACTER.match(text, end):
             at = text.find(tail, at + 1)  # another folder, whose name begins the same way
             continue
         begin = at
         while begin > done and text[begin - 1] not in _BEFORE_PATH and not text[begin - 1].isspace():
             begin -= 1
-        kept += [text[done:begin], "<path>"]
+        parts += [text[done:begin], "<path>"]
         done, at = end, text.find(tail, end)
-    return "".join([*kept, text[done:]])
+    return "".join([*parts, text[done:]])
 
 
-def _end_of(output: str, hosts: Iterable[Path]) -> str:
+def _output_tail(output: str, hosts: Iterable[Path]) -> str:
     # Truncated before the patterns run: a method's output may be long.
     lines = remove_host_paths(output[-8 * _TAIL_CHARACTERS :], hosts).strip().splitlines()[-_TAIL_LINES:]
     tail = "\n".join(lines)[-_TAIL_CHARACTERS:].strip()
     return f" The end of its output:\n{tail}" if tail else " It printed nothing."
 
 
-def _two(value: float | None) -> str:
+def _format_score(value: float | None) -> str:
     return "?" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
