@@ -34,9 +34,9 @@ def show(
     For people only: researchers see neither confirmed scores nor evidence.
     """
     submission_number = parse_submission_number(number)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             submission = get_submission(session, view.id, submission_number)
             close = read_submission_details(session, view.id, submission_number)
     if json:
@@ -108,9 +108,9 @@ def _decide(
     database: str | None,
 ) -> None:
     submission_number, by = parse_submission_number(number), author_name(name)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             decision = decide(session, view.id, submission_number, by=by)
     if json:
         print_json(decision)

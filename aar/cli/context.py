@@ -62,7 +62,7 @@ LATEST = "latest"
 def _campaign_ids(incomplete: str) -> list[tuple[str, str]]:
     """Return existing campaign ids with their names, for shell completion."""
     try:
-        with open_context(None) as workplace, workplace.database.reading() as session:
+        with open_context(None) as context, context.database.reading() as session:
             views = list_campaigns(session, limit=30)
     except AarError:
         return []

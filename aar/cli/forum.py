@@ -126,9 +126,9 @@ def edit(
     if comment is not None and family is not None:
         raise UsageError("comment cannot have families: got --family", "Leave --family out")
     said = None if body is None and comment is None and (title, family) != (None, None) else read_text(body)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             if comment is None:
                 edit_post(session, view.id, author, post_id, title=title, body=said, families=family)
             else:
@@ -146,9 +146,9 @@ def retract(
 ) -> None:
     """Retract a post or comment; it stays readable, marked, and leaves search results."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             retract_post(session, view.id, author, post_id, reason, comment_id=comment)
     print(f"retracted #{post_id} in {view.id} as {author.name}")
 
@@ -162,18 +162,18 @@ def pin(
 ) -> None:
     """Pin a post above all others, for people and researchers."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             pin_post(session, view.id, author, post_id, pinned=not off)
     print(f"{'unpinned' if off else 'pinned'} #{post_id} in {view.id} as {author.name}")
 
 
 def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
     """List claimed topics: author, end and topic of each claim."""
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             found = active_claims(session, view.id)
     if json:
         print_json(found)
@@ -192,9 +192,9 @@ def release(
 ) -> None:
     """End a researcher's claim."""
     author = Author(author_name(name), None)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             ended = release_topic(session, view.id, author, claim)
     print(f"claim {ended.id} of {ended.author} ended")
 
@@ -212,9 +212,9 @@ def list_(
     database: DatabaseOption = None,
 ) -> None:
     """List posts, newest first."""
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             by = None if researcher is None else get_researcher(session, view.id, researcher).id
             posts = list_posts(
                 session, view.id, kind=kind, family=family, researcher_id=by, limit=limit, newest_first=True
@@ -245,9 +245,9 @@ def search(
     only = PostFilter(
         kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted, family
     )
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             posts = find(session, view.id, " ".join(words), limit=limit, only=only)
     _print(posts, json, empty="No post contains these words.")
 
@@ -261,9 +261,9 @@ def show(
 ) -> None:
     """Show a post with its comments, or with --history their former versions."""
     post_id = parse_post_number(post)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             thread = get_thread(session, view.id, post_id)
             former = list_revisions(session, view.id, post_id)
     if json:
@@ -312,13 +312,13 @@ def post(
     """Write a post; every researcher reads it, marked as written by a person."""
     author = Author(author_name(name), None)
     said, figures = attach_figures(read_text(body), figure)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             made = create_post(
                 session, view.id, author, kind=kind, title=title, body=said, families=family or (), figures=figures
             )
-        with workplace.database.reading() as session:
+        with context.database.reading() as session:
             near = similar_to_post(session, view.id, made.id)
     if json:
         print_json(made)
@@ -340,9 +340,9 @@ def comment(
     """Comment on a post; its author reads it, marked as written by a person."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
     said, figures = attach_figures(read_text(body), figure)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             made = create_comment(session, view.id, author, post_id, said, figures=figures)
     if json:
         print_json(made)

@@ -48,8 +48,8 @@ def mcp(
     require_sdk()
     from aar.web.mcp.server import serve_stdio
 
-    with open_context(database) as workplace:
-        asyncio.run(serve_stdio(workplace.database, workplace.settings, token, campaign))
+    with open_context(database) as context:
+        asyncio.run(serve_stdio(context.database, context.settings, token, campaign))
 
 
 @app.command("invite")
@@ -64,12 +64,12 @@ def invite_(
 
     Inviting the same name again gives it a new token; the old one ends.
     """
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             token = invite_researcher(session, view.id, name, direction)
     address = f"{view.address or 'http://127.0.0.1:8808'}/mcp"
-    ways = connection_commands(address, token, home=str(workplace.settings.home) if os.environ.get("AAR_HOME") else "")
+    ways = connection_commands(address, token, home=str(context.settings.home) if os.environ.get("AAR_HOME") else "")
     if json:
         invitation = {"campaign_id": view.id, "name": name, "token": token, "address": address}
         print_json(invitation | ways)
@@ -96,8 +96,8 @@ def connection_commands(address: str, token: str, *, home: str) -> dict[str, str
 @app.command("revoke")
 def revoke_(name: _Name, campaign: CampaignOption = LATEST, database: DatabaseOption = None) -> None:
     """Revoke an outside researcher's token; its posts and submissions stay."""
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             researcher = revoke_token(session, view.id, name)
     print(f"{researcher.name}'s token for campaign {view.id} is no longer valid")

@@ -115,7 +115,7 @@ def campaigns_alive(database: str | None) -> Mapping[str, bool]:
 
     Raises DatabaseError.
     """
-    with open_context(database) as workplace, workplace.database.reading() as session:
+    with open_context(database) as context, context.database.reading() as session:
         return orphan_cleanup.controlled_campaigns(session)
 
 
@@ -126,8 +126,8 @@ async def prune_sandboxes(database: str | None, *, unknown_too: bool) -> SweepRe
         database: the database of the campaigns; None for the default one.
         unknown_too: also remove those of campaigns that are not in this database; they may be in another one.
     """
-    with open_context(database) as workplace:
-        return await orphan_cleanup.prune_sandboxes(workplace.database, workplace.settings, unknown_too=unknown_too)
+    with open_context(database) as context:
+        return await orphan_cleanup.prune_sandboxes(context.database, context.settings, unknown_too=unknown_too)
 
 
 def sort_by_name(rows: Sequence[SandboxRow]) -> list[SandboxRow]:

@@ -42,17 +42,17 @@ def serve(
     once.
     """
     raise_open_file_limit()
-    with open_context(database) as workplace:
-        home = workplace.settings.home
+    with open_context(database) as context:
+        home = context.settings.home
         try:
-            view = workplace.campaign(campaign)
+            view = context.campaign(campaign)
         except NotFound:
             if campaign != LATEST:
                 raise
             view = None  # the pages also work without a campaign
         listener = bind_listener(host, port)
         served = view.id if view else None
-        app = create_app(workplace.database, home=home, campaign_id=served, host=host)
+        app = create_app(context.database, home=home, campaign_id=served, host=host)
         print(f"{page_address(listener, host)}  (Ctrl-C ends)")
         print(access_notice(host, str(home / "operator-token")))
         link = open_sessions(home).create_link("operator", login_name())
@@ -67,9 +67,9 @@ def main(campaign_id: str, host: str, descriptor: int, parent: IO[bytes]) -> Non
     exit_with_parent(parent)
     listener = socket.socket(fileno=descriptor)
     listener.setblocking(False)
-    with open_context(None) as workplace, configure_logging(None, workplace.settings.log_level):
-        home = workplace.settings.home
-        app = create_app(workplace.database, home=home, campaign_id=campaign_id, host=host)
+    with open_context(None) as context, configure_logging(None, context.settings.log_level):
+        home = context.settings.home
+        app = create_app(context.database, home=home, campaign_id=campaign_id, host=host)
         asyncio.run(serve_app(app, listener, handle_signals=True))
 
 

@@ -49,11 +49,11 @@ def leaderboard(
     apart. Once a submission is confirmed on unseen data, the best confirmed one leads. What was disqualified or refuted
     stands below, without a rank.
     """
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
+    with open_context(database) as context:
+        view = context.campaign(campaign)
         metric = find_metric(view.problem)
         higher = metric is None or metric.higher_is_better
-        with workplace.database.reading() as session:
+        with context.database.reading() as session:
             board = read_board(session, view.id, limit=limit, higher_is_better=higher)
     if json:
         print_json(board.rows)
@@ -114,19 +114,19 @@ def submissions(
         raise UsageError(
             "submission number is missing: --record shows one submission", "Add it: aar submissions s12 --record"
         )
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
+    with open_context(database) as context:
+        view = context.campaign(campaign)
         if number is None:
-            _print_list(workplace, view.id, researcher, json)
+            _print_list(context, view.id, researcher, json)
         elif record:
-            _print_record(workplace, view.id, parse_submission_number(number), json)
+            _print_record(context, view.id, parse_submission_number(number), json)
         else:
-            _print_submission(workplace, view.id, parse_submission_number(number), json)
+            _print_submission(context, view.id, parse_submission_number(number), json)
 
 
-def _print_list(workplace: CliContext, campaign_id: str, researcher: str | None, json: bool) -> None:
+def _print_list(context: CliContext, campaign_id: str, researcher: str | None, json: bool) -> None:
     submissions: list[SubmissionView] = []
-    with workplace.database.reading() as session:
+    with context.database.reading() as session:
         by = None if researcher is None else get_researcher(session, campaign_id, researcher).id
         while page := list_submissions(
             session, campaign_id, researcher_id=by, after=submissions[-1].number if submissions else 0, limit=500
@@ -159,11 +159,11 @@ def parse_submission_number(text: str) -> int:
     return int(digits)
 
 
-def _print_submission(workplace: CliContext, campaign_id: str, number: int, json: bool) -> None:
-    with workplace.database.reading() as session:
+def _print_submission(context: CliContext, campaign_id: str, number: int, json: bool) -> None:
+    with context.database.reading() as session:
         view = get_submission(session, campaign_id, number)
         details = read_submission_details(session, campaign_id, number)
-    files = read_submission_code(workplace.snapshots(campaign_id), view.digest)
+    files = read_submission_code(context.snapshots(campaign_id), view.digest)
     if json:
         print_json({**to_json_value(view), **to_json_value(details), "files": files})
         return
@@ -249,9 +249,9 @@ def _print_rows(out: Console, table: Table) -> None:
         out.print(table)
 
 
-def _print_record(workplace: CliContext, campaign_id: str, number: int, json: bool) -> None:
+def _print_record(context: CliContext, campaign_id: str, number: int, json: bool) -> None:
     """Print the full record of a submission, for the operator."""
-    with workplace.database.reading() as session:
+    with context.database.reading() as session:
         record = read_submission_record(session, campaign_id, number)
     if json:
         print_json(record)

@@ -20,7 +20,7 @@ def list_(
     database: DatabaseOption = None,
 ) -> None:
     """List campaigns, newest first."""
-    with open_context(database) as workplace, workplace.database.reading() as session:
+    with open_context(database) as context, context.database.reading() as session:
         views = list_campaigns(session, limit=limit)
     if json:
         print_json([{key: value for key, value in to_json_value(view).items() if key != "spec"} for view in views])

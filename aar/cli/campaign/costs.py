@@ -26,9 +26,9 @@ def costs(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Datab
 
     For the campaign and for each researcher, from the ledger. Calls that a crash interrupted count at their worst case.
     """
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             spent = read_totals(session, view.id)
             limits = Limits.model_validate(view.spec.get("limits", {}))
             forecast = forecast_budget(session, view.id, limits)

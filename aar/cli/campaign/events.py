@@ -42,13 +42,13 @@ def events(
     One line an event; with --json one JSON object a line, whose id is the cursor for --after.
     """
     line = event_json if json else event_line
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             by = None if researcher is None else get_researcher(session, view.id, researcher).id
 
         def pages(cursor: int) -> Iterator[list[LoggedEvent]]:
-            return _pages(workplace, view.id, cursor, by, kind or [])
+            return _pages(context, view.id, cursor, by, kind or [])
 
         latest: deque[LoggedEvent] = deque(maxlen=last or None)
         for page in pages(after):
@@ -57,14 +57,14 @@ def events(
         for each in latest:
             print(line(each))
         if follow:
-            _follow(workplace, view.id, pages, after, line)
+            _follow(context, view.id, pages, after, line)
 
 
 def _pages(
-    workplace: CliContext, campaign_id: str, after: int, researcher_id: str | None, kinds: list[str]
+    context: CliContext, campaign_id: str, after: int, researcher_id: str | None, kinds: list[str]
 ) -> Iterator[list[LoggedEvent]]:
     while True:
-        with workplace.database.reading() as session:
+        with context.database.reading() as session:
             page = read_events(session, campaign_id, after=after, limit=_PAGE, researcher_id=researcher_id, kinds=kinds)
         if not page:
             return
@@ -73,7 +73,7 @@ def _pages(
 
 
 def _follow(
-    workplace: CliContext,
+    context: CliContext,
     campaign_id: str,
     pages: Callable[[int], Iterator[list[LoggedEvent]]],
     after: int,
@@ -81,7 +81,7 @@ def _follow(
 ) -> None:
     lost = False
     while True:
-        view = workplace.campaign(campaign_id)
+        view = context.campaign(campaign_id)
         over = view.state in ("finished", "failed")
         if view.controller == "lost" and not lost:
             print(f"{campaign_id} is {view.state_text(format_datetime)}", file=sys.stderr, flush=True)

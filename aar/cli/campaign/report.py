@@ -25,10 +25,10 @@ def report(
 
     It opens from disk and needs nothing else. Prints where it is.
     """
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        path = output or workplace.settings.report_path(view.id)
-        write_report(workplace.database, view.id, path, snapshots=workplace.snapshots(view.id))
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        path = output or context.settings.report_path(view.id)
+        write_report(context.database, view.id, path, snapshots=context.snapshots(view.id))
     if json:
         print_json({"campaign_id": view.id, "path": path.absolute()})
     else:

@@ -51,9 +51,9 @@ def status(campaign: CampaignId = LATEST, json: JsonFlag = False, database: Data
 
     The team, the best score against the human baseline, idea diversity, cost, limits and the newest posts.
     """
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             overview = read_overview(session, view.id)
             seconds = read_running_time(session, view.id).seconds
     if json:

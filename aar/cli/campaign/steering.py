@@ -107,9 +107,9 @@ def limits(
         "researcher.turns": researcher_turns,
         "researcher.submissions": researcher_submissions,
     }
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             receipt = change_limits(session, view.id, parse_limits(changes), author_name(name))
     print(receipt.text)
 
@@ -118,9 +118,9 @@ def send_request(
     campaign: str, command: str, argument: str, researcher: str | None, name: str | None, database: str | None
 ) -> CommandReceipt:
     """Send a command to a campaign's controller, and print the receipt."""
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             receipt = send_command(session, view.id, command, argument, author_name(name), researcher or "")
     print(receipt.text)
     return receipt
@@ -159,9 +159,9 @@ def add(
     database: DatabaseOption = None,
 ) -> None:
     """Add researchers; in a running campaign they begin at once."""
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.writing() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() as session:
             researchers, running = add_researchers(
                 session, view.id, count, author_name(name), direction=direction, model=model
             )

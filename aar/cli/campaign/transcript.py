@@ -39,9 +39,9 @@ def transcript(
 
     Complete and in order, with secrets removed. On a terminal it is shown page by page.
     """
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             who = get_researcher(session, view.id, researcher)
             if inspect is not None:
                 print(write_inspect_log(session, who.id, inspect.expanduser()))

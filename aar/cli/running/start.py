@@ -101,11 +101,11 @@ def resume(
         return
 
     overrides = _limits(usd, tokens, hours, submissions) | _serve_options(sandbox, host, port, no_serve)
-    with open_context(database) as workplace:
-        view = workplace.campaign(campaign)
-        with workplace.database.reading() as session:
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.reading() as session:
             spec = read_changed_spec(session, view.id, overrides)
-        with hold_campaign(workplace.database, view.id):  # before the slow part, so that no other process resumes it
+        with hold_campaign(context.database, view.id):  # before the slow part, so that no other process resumes it
             from aar.cli.running.run_campaign import resume_campaign
 
             if database is not None:
