@@ -116,8 +116,8 @@ app = make_lazy_group(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(print_version: bool) -> None:
+    if print_version:
         print(f"aar {__version__}")
         raise typer.Exit
 

@@ -88,7 +88,7 @@ def read_board(
     rows = leaderboard_seen_by(session, campaign_id, audience, limit=limit, higher_is_better=higher_is_better)
     fallen = [submission_seen_by(each, audience) for each in invalidated_submissions(session, campaign_id)]
     return Board(
-        _with_confirmations(session, campaign_id, rows, shown=may_see(audience, RestrictedData.SEALED_SCORES)),
+        _with_confirmations(session, campaign_id, rows, may_see_sealed=may_see(audience, RestrictedData.SEALED_SCORES)),
         disqualified=[each for each in fallen if each.disqualified],
         refuted=[each for each in fallen if not each.disqualified],
     )
@@ -107,9 +107,9 @@ def read_queue_state(session: Session, campaign_id: str) -> QueueState:
 
 
 def _with_confirmations(
-    session: Session, campaign_id: str, rows: list[LeaderboardRow], *, shown: bool
+    session: Session, campaign_id: str, rows: list[LeaderboardRow], *, may_see_sealed: bool
 ) -> list[BoardRow]:
-    numbers = [row.submission.number for row in rows if shown and row.submission.status == "confirmed"]
+    numbers = [row.submission.number for row in rows if may_see_sealed and row.submission.status == "confirmed"]
     close = list_submission_details(session, campaign_id, numbers) if numbers else {}
     return [
         BoardRow(
@@ -206,13 +206,13 @@ def correct_for_selection(submissions: Sequence[SubmissionView], *, higher_is_be
 
 def count_audit_verdicts(close: Mapping[int, SubmissionDetails]) -> list[AuditCount]:
     """Counts verdicts by audit."""
-    found: dict[str, Counter[str]] = {}
+    verdicts: dict[str, Counter[str]] = {}
     for seen in close.values():
         for finding in seen.audits:
-            found.setdefault(finding.audit, Counter())[finding.verdict] += 1
+            verdicts.setdefault(finding.audit, Counter())[finding.verdict] += 1
     order = [str(verdict) for verdict in AuditVerdict]
     return [
-        AuditCount(audit, {verdict: counts[verdict] for verdict in order}) for audit, counts in sorted(found.items())
+        AuditCount(audit, {verdict: counts[verdict] for verdict in order}) for audit, counts in sorted(verdicts.items())
     ]
 
 

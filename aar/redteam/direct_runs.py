@@ -70,12 +70,12 @@ class DirectRuns:
 
     async def run(self, source: Path, place: PreparedTask) -> bytes | str:
         """Return a method's output on a task, or its verdict; each pair runs once."""
-        known = (source, place.task.public)
-        if known not in self._outputs:
+        key = (source, place.task.public)
+        if key not in self._outputs:
             outcome = await self.room.run(place.task, source, place.seed, owner=self.owner)
-            self._outputs[known] = outcome.verdict if outcome.output is None else outcome.output.read_bytes()
+            self._outputs[key] = outcome.verdict if outcome.output is None else outcome.output.read_bytes()
             outcome.discard()
-        return self._outputs[known]
+        return self._outputs[key]
 
     async def run_on(self, source: Path, places: Sequence[PreparedTask]) -> list[bytes | str]:
         """Run a method on many tasks, in parallel on the available cores."""

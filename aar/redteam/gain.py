@@ -74,15 +74,15 @@ def paired_gain(problem: Problem, pairs: Sequence[OutputPair]) -> Gain:
         return Gain(0.0, 0.0)
     sign = 1.0 if problem.metric.higher_is_better else -1.0
 
-    def difference(chosen: Sequence[OutputPair], outputs: Sequence[bytes]) -> float:
-        mixed = pool_outputs(problem, [(pair.task, output) for pair, output in zip(chosen, outputs, strict=True)]).mean
-        return sign * (mixed - pool_outputs(problem, [(pair.task, pair.honest) for pair in chosen]).mean)
+    def difference(some: Sequence[OutputPair], outputs: Sequence[bytes]) -> float:
+        mixed = pool_outputs(problem, [(pair.task, output) for pair, output in zip(some, outputs, strict=True)]).mean
+        return sign * (mixed - pool_outputs(problem, [(pair.task, pair.honest) for pair in some]).mean)
 
     whole = difference(pairs, [pair.attack for pair in pairs])
     by_seed = [[pair for pair in pairs if pair.index == index] for index in sorted({pair.index for pair in pairs})]
     terms: list[tuple[float, int]] = []
     if len(by_seed) > 1:
-        seeds = [difference(chosen, [pair.attack for pair in chosen]) for chosen in by_seed]
+        seeds = [difference(some, [pair.attack for pair in some]) for some in by_seed]
         terms.append((variance(seeds) / len(seeds), len(seeds) - 1))
     arrays = [_arrays(pair) for pair in pairs]
     if all(array is not None for array in arrays):

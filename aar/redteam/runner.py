@@ -173,8 +173,8 @@ async def attack_all(
 
 
 def _chosen(only: Collection[str], attacks: Sequence[Attack]) -> list[Attack]:
-    known = {attack.name: attack for attack in (*attacks, *REMAINING)}
+    by_name = {attack.name: attack for attack in (*attacks, *REMAINING)}
     for name in only:
-        if name not in known:
-            raise NotFound(f"unknown attack: got {name!r}", f"Known: {', '.join(known)}")
-    return [attack for attack in known.values() if attack.name in only] if only else list(attacks)
+        if name not in by_name:
+            raise NotFound(f"unknown attack: got {name!r}", f"Known: {', '.join(by_name)}")
+    return [attack for attack in by_name.values() if attack.name in only] if only else list(attacks)

@@ -125,9 +125,9 @@ async def run_schedule(seed: int, template: Path, folder: Path) -> ScheduleVerdi
 
 
 def _who(body: Any) -> str:
-    found = _NAME.search(body["system"][1]["text"])
-    assert found is not None
-    return f"{CAMPAIGN}-{found[1]}"
+    match = _NAME.search(body["system"][1]["text"])
+    assert match is not None
+    return f"{CAMPAIGN}-{match[1]}"
 
 
 async def _live(
@@ -336,20 +336,20 @@ class Schedule:
             return None
         wrong: Any = dice.choice([None, -3, 12.5, "12", True, [], 0])
         least: dict[str, Any] = {"input_tokens": 0, "output_tokens": 0}
-        known = {"input_tokens": dice.randint(1, 900), "output_tokens": dice.randint(1, 90)}
+        usage = {"input_tokens": dice.randint(1, 900), "output_tokens": dice.randint(1, 90)}
         shapes: list[Misreport] = [
             Misreport(start=None, end=None),
             Misreport(start={}, end={}),
             Misreport(start=least, end=least),
             Misreport(end=None),
             Misreport(end={**least, "output_tokens": wrong}),
-            Misreport(start={**known, "input_tokens": wrong}, end={"output_tokens": dice.randint(1, 90)}),
-            Misreport(start={**known, "cache_read_input_tokens": 10**7}, end={**known, "cache_read_input_tokens": 5}),
-            Misreport(end={**known, "iterations": [{"type": "message", "input_tokens": 4}]}),
+            Misreport(start={**usage, "input_tokens": wrong}, end={"output_tokens": dice.randint(1, 90)}),
+            Misreport(start={**usage, "cache_read_input_tokens": 10**7}, end={**usage, "cache_read_input_tokens": 5}),
+            Misreport(end={**usage, "iterations": [{"type": "message", "input_tokens": 4}]}),
             Misreport(start="usage", end=[1]),
             Misreport(
                 model=dice.choice(["claude-opus-4-1", "claude-haiku-4-5", "somebody-else", f"{self.model}-20260101"])
             ),
-            Misreport(start={**known, "service_tier": "express"}, end={"output_tokens": 5}),
+            Misreport(start={**usage, "service_tier": "express"}, end={"output_tokens": 5}),
         ]
         return dice.choice(shapes)

@@ -80,9 +80,9 @@ def judge_schedule(
         who: returns the researcher's id from a request's body.
         outcomes: of all lives.
     """
-    asked = [each for each in exchanges if each.path == "/v1/messages"]
-    begun = [each for each in asked if each.status == 200 and each.answer is not None]
-    verdict = ScheduleVerdict(seed, faults=Counter(each.fault for each in asked if each.fault))
+    requests = [each for each in exchanges if each.path == "/v1/messages"]
+    begun = [each for each in requests if each.status == 200 and each.answer is not None]
+    verdict = ScheduleVerdict(seed, faults=Counter(each.fault for each in requests if each.fault))
     verdict.outcomes = Counter(outcome.reason for outcome in outcomes)
     whole, each_own = ServiceBill(), defaultdict[str, ServiceBill](ServiceBill)
     for exchange in begun:
@@ -98,7 +98,7 @@ def judge_schedule(
     _over(verdict, "researcher.tokens", own.tokens, [bill.tokens for bill in each_own.values()])
     _over(verdict, "researcher.turns", own.turns, [bill.calls for bill in each_own.values()])
     # A researcher gets over a request that was refused as malformed; the benchmark shows how often that was needed.
-    verdict.faults["refused as malformed"] += sum(each.status == 400 and not each.fault for each in asked)
+    verdict.faults["refused as malformed"] += sum(each.status == 400 and not each.fault for each in requests)
     _ledger(verdict, db, whole, each_own)
     _turns(verdict, db, begun, who)
     return verdict

@@ -62,8 +62,8 @@ def throwaway_postgres() -> Iterator[str]:
 
 
 def _programs() -> Path:
-    found = shutil.which("initdb")
-    folders = [Path(found).parent] if found else []
+    program = shutil.which("initdb")
+    folders = [Path(program).parent] if program else []
     folders += sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name.split(".")[0]), reverse=True
     )
@@ -124,9 +124,9 @@ def docker_missing_reason() -> str:
 
     async def missing() -> str:
         backend = DockerBackend()
-        found = await backend.check()
+        availability = await backend.check()
         await backend.close()
-        return "" if found.ok else found.detail
+        return "" if availability.ok else availability.detail
 
     return asyncio.run(missing()) or ("" if os.getuid() == 0 and shutil.which("dockerd") else "an engine needs root")
 

@@ -54,13 +54,13 @@ class SimulatedDomain:
 
         common, own = rng.standard_normal(self.universe), rng.standard_normal((3, self.universe))
         hardness = np.sqrt(self.alike) * common + np.sqrt(1 - self.alike) * own
-        found = []
+        parts = []
         for _ in range(k):
             level = np.clip(rng.normal(self.levels, self.spread), 0.01, 0.99)
             rows = rng.permutation(self.universe)[: self.items]
             method, weak, ceiling = hardness[:, rows] < ndtri(level)[:, None]
-            found.append(count_patterns(method, weak, ceiling, self.universe, rows))
-        return found
+            parts.append(count_patterns(method, weak, ceiling, self.universe, rows))
+        return parts
 
 
 def made_up_coverage(worlds: Mapping[str, SimulatedDomain], k: int, repeats: int, rng: np.random.Generator) -> float:
@@ -71,8 +71,8 @@ def made_up_coverage(worlds: Mapping[str, SimulatedDomain], k: int, repeats: int
     truth = float(np.mean([world.truth for world in worlds.values()]))
     covered = 0
     for _ in range(repeats):
-        found = pool_domains({name: world.splits(k, rng) for name, world in worlds.items()})
-        covered += found.low <= truth <= found.high
+        estimate = pool_domains({name: world.splits(k, rng) for name, world in worlds.items()})
+        covered += estimate.low <= truth <= estimate.high
     return covered / repeats
 
 
@@ -99,12 +99,12 @@ class SealedHits:
         Trainings and a universe of rows are drawn with replacement, items from it without.
         """
         rows = rng.integers(0, self.weak.shape[1], universe)
-        found = []
+        parts = []
         for training in rng.integers(0, len(self.weak), k):
             places = rng.permutation(universe)[:items]
             method, weak, ceiling = (each[training, rows[places]] for each in (self.method, self.weak, self.ceiling))
-            found.append(count_patterns(method, weak, ceiling, universe, places))
-        return found
+            parts.append(count_patterns(method, weak, ceiling, universe, places))
+        return parts
 
 
 def collect_hits(methods: Sequence[Baseline], domain: str, trainings: int) -> dict[str, SealedHits]:
@@ -139,8 +139,8 @@ def corpus_coverage(hits: Mapping[str, SealedHits], k: int, repeats: int, rng: n
     sizes = {domain: (SIZES[domain].test, len(load_corpus(domain).labels) - SIZES[domain].sealed) for domain in hits}
     covered = 0
     for _ in range(repeats):
-        found = pool_domains({domain: each.splits(k, *sizes[domain], rng) for domain, each in hits.items()})
-        covered += found.low <= truth <= found.high
+        estimate = pool_domains({domain: each.splits(k, *sizes[domain], rng) for domain, each in hits.items()})
+        covered += estimate.low <= truth <= estimate.high
     return covered / repeats
 
 

@@ -118,8 +118,8 @@ async def fit_heads(arena: ScoreArena) -> dict[str, Head]:
     """
     heads = {}
     for domain, items in (await public_items(arena)).items():
-        known, labels = items.labelled_rows()
-        rows = known.astype(float)
+        labelled, labels = items.labelled_rows()
+        rows = labelled.astype(float)
         columns = _telling(rows, labels)
         heads[domain] = (columns.tolist(), *fit_discriminant(rows[:, columns], labels))
     return heads

@@ -113,12 +113,12 @@ class LookingInside:
                 os.environ["AAR_CANARY"] = former
 
     async def _look(self, arena: ScoreArena, looks: dict[str, str], secrets: list[str]) -> AttackResult:
-        through, told = [], 0
+        through, leaked = [], 0
         for what, code in looks.items():
             arena.say(what)
             view = await arena.scored(arena.method(code, title="A look around"))
             verdict = view.verdict
-            told += len(verdict)
+            leaked += len(verdict)
             if view.mean is not None:
                 through.append(f"{what}: got a score, {view.mean}")
             if not verdict.startswith(f"s{view.number} rejected: ") or "\x1b" in verdict or "\r" in verdict:
@@ -126,7 +126,7 @@ class LookingInside:
             if any(secret in verdict for secret in secrets) or "GOT THROUGH" in verdict:
                 through.append(f"{what}: {verdict[-400:]}")
         return AttackResult(
-            None, f"scorer: {len(looks)} of {len(looks)} rejected", through=through, said=f"{told} characters leaked"
+            None, f"scorer: {len(looks)} of {len(looks)} rejected", through=through, said=f"{leaked} characters leaked"
         )
 
 

@@ -170,8 +170,8 @@ async def _on_board(client: httpx.AsyncClient, arena: ScoreArena) -> list[float]
 
 
 def _filled(path: str, campaign: str, number: int) -> str:
-    known = {"campaign_id": campaign, "number": str(number), "post_id": "1", "name": "r2"}
-    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: known.get(found[1], "1"), path)
+    values = {"campaign_id": campaign, "number": str(number), "post_id": "1", "name": "r2"}
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: values.get(found[1], "1"), path)
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -62,11 +62,11 @@ class AttackSuite:
     @classmethod
     async def _attack(cls, problem: Problem, backend: SandboxBackend, folder: Path) -> Mapping[str, AttackOutcome]:
         try:
-            found = await attack_all(problem, backend, folder, submissions=cls.submissions, seeds=cls.seeds)
+            outcomes = await attack_all(problem, backend, folder, submissions=cls.submissions, seeds=cls.seeds)
             assert not await backend.orphans()
         finally:
             await backend.close()
-        return {outcome.name: outcome for outcome in found}
+        return {outcome.name: outcome for outcome in outcomes}
 
     @pytest.mark.parametrize("name", [attack.name for attack in ATTACKS])
     def test_attack_is_held(self, outcomes: Mapping[str, AttackOutcome], name: str) -> None:

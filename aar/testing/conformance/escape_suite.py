@@ -39,19 +39,19 @@ async def attempt_escape(place: EscapeArena, neighbour: Sandbox, escape: Escape)
     """Make one attempt while the neighbour works, and return its outcome."""
     box = await place.attacker()
     working = asyncio.create_task(_work(neighbour))
-    said, got = "", []
+    output, got = "", []
     try:
         result = await box.exec(["python3", "-c", place.filled(escape.script)], timeout=escape.seconds)
-        said = result.output
-        got = [line for line in said.splitlines() if line.startswith("GOT THROUGH")]
+        output = result.output
+        got = [line for line in output.splitlines() if line.startswith("GOT THROUGH")]
         left = await box.exec(["python3", "-c", _LEFT], timeout=30)
         if left.output.strip() != "0":
             got.append(f"GOT THROUGH: {left.output.strip()} processes outlived it")
         await _tidy(box)
     except SandboxGone as gone:
-        said = str(gone)
+        output = str(gone)
     fine = await working
-    return EscapeOutcome(escape.name, escape.goal, "; ".join(got), fine, said[-2000:])
+    return EscapeOutcome(escape.name, escape.goal, "; ".join(got), fine, output[-2000:])
 
 
 async def attempt_transfer(place: EscapeArena, neighbour: Sandbox, name: str) -> EscapeOutcome:

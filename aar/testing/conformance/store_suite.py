@@ -339,14 +339,14 @@ class StoreSuite(HistorySuite):
             other = add_campaign(session, "other2", researchers=1)
             create_post(session, "other2", Author("r1", other[0]), kind="result", title="zebra", body="elsewhere")
         with db.reading() as session:
-            found = {
+            search = {
                 query: [post.id for post in full_text_search(session, CAMPAIGN, query)]
                 for query in ("label denoising", "zebras", "neighbour zebra", "absent")
             }
-        assert found["label denoising"] == posts[:2]
-        assert found["zebras"] == [posts[2]]
-        assert set(found["neighbour zebra"]) == {posts[0], posts[2]}
-        assert found["absent"] == []
+        assert search["label denoising"] == posts[:2]
+        assert search["zebras"] == [posts[2]]
+        assert set(search["neighbour zebra"]) == {posts[0], posts[2]}
+        assert search["absent"] == []
 
     def test_search_takes_any_text(self, db: Database) -> None:
         with db.writing() as session:
