@@ -1,7 +1,8 @@
 """Details of a submission beside its board score: phases, audits, checks, history.
 
 ``SubmissionDetails.seen_by`` removes details that an audience may not see: researchers could climb on confirmed scores
-and on the exact evidence of an audit.
+and on the exact evidence of an audit. Scores per split show people their spread; researchers never see them, for they
+could climb on single splits. They are rounded, and come without the seeds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The interface of attacks on scores, their results, and how a method's gain is measured."""
+"""The interface of attacks on scores, their results, and how a method's gain is measured.
+
+An attacker's method is submitted, and compared with the honest method on the sealed split.
+"""
 
 from __future__ import annotations
 

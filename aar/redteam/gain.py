@@ -1,4 +1,7 @@
-"""The gain of a method over the honest one, on the same sealed splits, with its error."""
+"""The gain of a method over the honest one, on the same sealed splits.
+
+Its error is over seeds and over items.
+"""
 
 from __future__ import annotations
 

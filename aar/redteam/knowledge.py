@@ -1,4 +1,7 @@
-"""An attacker's knowledge: public bundles, labels read from texts, and methods that carry them."""
+"""An attacker's knowledge: public bundles, labels read from texts, and methods that carry them.
+
+Methods carry a table of answers, keyed by each item's own content, or a head's weights.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Campaigns under random faults of the service and controller, which must respect all limits."""
+"""Campaigns under random faults of the service and controller, which must respect all limits.
+
+A schedule is drawn from its seed: a team of real researchers with the real gateway, ledger and SQLite calls the fake
+Messages API over HTTP, which refuses, breaks off, stalls, cuts short, summarises; the controller is paused, cut off or
+killed, and another one takes over from the log. ``ledger_comparison`` then compares the fake server's bill with the
+ledger.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Honest methods that no audit may disqualify: the false positive check."""
+"""Honest methods that no audit may disqualify: the false positive check.
+
+The baselines that ship with a problem are run in this process, on freshly drawn splits, in every phase that an audit
+asks for; then every audit judges them as at a confirmation. ``HONEST_FORMS`` are honest ways to name and open files.
+"""
 
 from __future__ import annotations
 

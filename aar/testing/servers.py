@@ -1,4 +1,8 @@
-"""Servers for the length of a test run: a temporary PostgreSQL server, a private Docker engine."""
+"""Servers for the length of a test run: a temporary PostgreSQL server, a private Docker engine.
+
+The folders and network of the private engine, which tests may stop and start, are separate from any other engine's. The
+shared engine only supplies the sandbox's image.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""Simulations of the statistics: coverage of the 90 % interval, refutation rates of confirmations."""
+"""Simulations of the statistics: coverage of the 90 % interval, refutation rates of confirmations.
+
+Behind ``benchmarks/coverage.py``, ``benchmarks/refutations.py`` and small seeded tests.
+
+Coverage is simulated as real splits are drawn: the items of all splits come from one universe, and each split has a
+teacher, a pool and a test set of its own.
+
+Refutations follow the scorer's own rules. A campaign measures many equally good methods, takes the best by score and
+confirms them on fresh seeds. Scores are pooled from seeds of two domains as problems pool them; all decisions are made
+by ``fit_variance_prior`` and ``refutes``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Attacks with costly inputs, deep folders and time: to slow the scorer, or to filter scores."""
+"""Attacks with costly inputs, deep folders and time: to stall the scorer, or to filter scores.
+
+- Code and texts that are costly to read, which must neither fail nor delay other submissions.
+- Folders too deep for any path, left in a run's workspace, which the clean-up must survive.
+- Time as a filter: methods that hang, write late, fail when unlucky, or never stop writing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Attacks with answers in the code: guesses, labels, weights, knowledge that shows only where it is safe."""
+"""Attacks with answers in the code: guesses, labels, weights, and knowledge that hides.
+
+- Guesses and labels in a table; a head that is fitted elsewhere on labels read out of the public texts.
+- The most frequent answer for all items.
+- Knowledge that shows only where the teacher agrees: corrupting the teacher therefore hides it.
+- Weights for the data's own components, which survive new coordinates.
+"""
 
 from __future__ import annotations
 

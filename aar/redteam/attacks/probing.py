@@ -1,4 +1,11 @@
-"""Attacks that submit many times and learn from the scores: luck, flips, masks, directions, constants."""
+"""Attacks that submit many times and learn from the scores.
+
+- The same method again and again, for luck: the study's agents did this most, and no code audit sees it.
+- The study's own label reader, which flips one prediction in each submission.
+- Random predictions keyed by content, decoded together: every submission asks about all items at once.
+- The strongest known probes, which learn the labels' direction a column at a time.
+- A few constants of the honest method, tuned along score differences.
+"""
 
 from __future__ import annotations
 

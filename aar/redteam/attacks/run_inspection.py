@@ -1,4 +1,9 @@
-"""Attacks from inside a scoring run: inspect it, detect its purpose, carry state to another."""
+"""Attacks from inside a scoring run.
+
+- Inspect the run, and leak the findings through error texts and outputs.
+- Detect the purpose of the run, and behave when it counts.
+- Carry state from one run to another: with it a method could add up the answers of single runs.
+"""
 
 from __future__ import annotations
 

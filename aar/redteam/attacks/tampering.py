@@ -1,4 +1,11 @@
-"""Attacks on others' records: claims, scores, names, copies and frozen code."""
+"""Attacks on others' records: claims, scores, names, copies and frozen code.
+
+- Change a claim to fit the score, after it is known.
+- Write a score over HTTP: in the reference release, a score of 0.99 sent by a client reached rank one.
+- Submit, write and vote as another researcher.
+- Near-copies of another's method that behave differently; their scores and their disqualification must stay their own.
+- Change another's frozen code, its parent, or the bytes that run.
+"""
 
 from __future__ import annotations
 

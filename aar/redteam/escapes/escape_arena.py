@@ -1,4 +1,9 @@
-"""Attempts to break out of a sandbox, and their arena: an attacker, a neighbour, a secret on the host."""
+"""Attempts to break out of a sandbox, and their arena: an attacker, a neighbour, a secret on the host.
+
+Neither sandbox was given the secret. An attempt is a script that runs inside and prints a mark if it got through. Words
+between @ signs are filled in by the arena: the place and the text of the secret, the neighbour's workspace, a port of
+the host that listens.
+"""
 
 from __future__ import annotations
 

@@ -257,7 +257,21 @@ def _imported(tree: ast.AST) -> Sequence[str]:
 
 
 class SupervisedSuite:
-    """Tests of ``corrupt``. Subclass it and give it the fixture ``problem`` and the method ``read``."""
+    """Tests of ``corrupt``, which the audits with corrupted labels rely on.
+
+    Use it beside ``ProblemSuite``::
+
+        class TestOurTeacher(SupervisedSuite):
+            @pytest.fixture
+            def problem(self) -> SupervisedProblem:
+                return find_problem("./our_problem")
+
+            def read(self, public: Path) -> tuple[Sequence[float], object]:
+                labels = json.loads((public / "labels.json").read_text())
+                return labels.pop("word"), labels
+
+    It runs baselines on this machine, outside any sandbox: only run it on baselines that you trust.
+    """
 
     @pytest.fixture
     def problem(self) -> SupervisedProblem:
@@ -365,7 +379,17 @@ def _modes(task: Task) -> dict[Path, int]:
 
 
 class ReframedSuite:
-    """Tests of ``change_coordinates``. Subclass it and give it the fixture ``problem``."""
+    """Tests of ``change_coordinates``, which the coordinates audit relies on.
+
+    Use it beside ``ProblemSuite``::
+
+        class TestOurCoordinates(ReframedSuite):
+            @pytest.fixture
+            def problem(self) -> ReframedProblem:
+                return find_problem("./our_problem")
+
+    It runs baselines on this machine, outside any sandbox: only run it on baselines that you trust.
+    """
 
     @pytest.fixture
     def problem(self) -> ReframedProblem:

@@ -1,4 +1,13 @@
-"""The conformance suite of the ``SandboxBackend`` protocol, for every backend, yours included."""
+"""The conformance suite of the ``SandboxBackend`` protocol, for every backend, yours included.
+
+Subclass it and override the ``make_backend`` fixture::
+
+    class TestMine(SandboxSuite):
+        @pytest.fixture
+        def make_backend(self): return MyBackend
+
+Tests are plain functions that run their own event loop, so that no plug-in for asyncio is needed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""The conformance suite of databases, passed by SQLite and PostgreSQL alike."""
+"""The conformance suite of databases, passed by SQLite and PostgreSQL alike.
+
+Use it for another server or version::
+
+    class TestOurDatabase(StoreSuite):
+        @pytest.fixture
+        def database_url(self) -> str:
+            return "postgresql+psycopg://..."  # a fresh, empty database for each test
+
+An older schema's rows must stay, and append-only rows must never change.
+"""
 
 # ruff: noqa: S608 - every name in a statement is a constant of this file
 
