@@ -222,8 +222,8 @@ class ScoreArena:
             self._service.cancel()
             await asyncio.gather(self._service, return_exceptions=True)
         await self.runs.close()
-        for name in await self.backend.orphans(self.campaign):
-            await self.backend.remove(name)
+        for row in await self.backend.list(self.campaign):
+            await self.backend.remove(row.name)
         self.db.close()
 
 

@@ -13,17 +13,14 @@ import structlog
 
 from aar.errors import BackendAway
 from aar.fsutil import MAX_LEVELS
+from aar.sandbox.protocol import ExitReason
 
 log = structlog.get_logger(__name__)
 
 
 class IncidentKind(StrEnum):
-    """The kind of an incident."""
+    """The kind of an incident that is not the end of a command."""
 
-    OUT_OF_MEMORY = "out_of_memory"
-    TIME_LIMIT = "time_limit"
-    STOPPED = "stopped"
-    """A command was killed because the workspace grew past its limit, or its controller left."""
     REFUSED = "refused"
     """A transfer was refused: a link, a special file, a name that leaves its directory, too much."""
     IMPOSTOR = "impostor"
@@ -42,13 +39,13 @@ class Incident:
 
     Args:
         sandbox, campaign_id: the place.
-        kind: the event.
+        kind: the event; an ``ExitReason`` for a command that was killed.
         detail: one line; may quote a command's output, so it is untrusted.
     """
 
     sandbox: str
     campaign_id: str
-    kind: IncidentKind
+    kind: IncidentKind | ExitReason
     detail: str
 
 

@@ -17,12 +17,10 @@ from aar.errors import NotFound, SandboxUnavailable, UsageError
 from aar.fsutil import abandoned_folders, remove_tree
 from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap import BubblewrapBackend
-from aar.sandbox.bubblewrap import backend as bubblewrap
 from aar.sandbox.docker import DockerBackend
-from aar.sandbox.docker import backend as docker
 from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.protocol import Availability, SandboxBackend, SandboxRow
-from aar.sandbox.state_dir import known_workspaces, list_states, remove_unfinished, runtime_root
+from aar.sandbox.state_dir import known_workspaces, list_states, remove_unfinished
 
 BACKENDS = ("docker", "bubblewrap")
 """Backends in order of preference."""
@@ -80,11 +78,15 @@ async def list_sandboxes() -> list[SandboxRow]:
 
     Backends that do not answer are left out.
     """
-    rows = await bubblewrap.list_bubblewrap_sandboxes()
-    try:
-        rows += await docker.list_docker_sandboxes()
-    except SandboxUnavailable:
-        return rows
+    rows: list[SandboxRow] = []
+    for name in BACKENDS:
+        backend = get_backend(name)
+        try:
+            rows += await backend.list(usage=True)
+        except SandboxUnavailable as error:
+            log.info("a sandbox backend does not answer", backend=name, error=str(error))
+        finally:
+            await backend.close()
     return rows
 
 
@@ -97,11 +99,7 @@ async def shell_command(name: str) -> list[str]:
     """
     for row in await list_sandboxes():
         if row.name == name and row.running:
-            return (
-                docker.docker_shell_command(name)
-                if row.backend == "docker"
-                else bubblewrap.bubblewrap_shell_command(name)
-            )
+            return list(get_backend(row.backend).shell_command(name))
     raise NotFound(f"no sandbox named {name} is running", "see: aar sandbox list")
 
 
@@ -110,13 +108,13 @@ def campaigns_with_sandboxes() -> set[str]:
 
     The backend need not answer.
     """
-    return {state["campaign"] for name in BACKENDS for state in list_states(runtime_root(), name)}
+    return {state["campaign"] for name in BACKENDS for state in list_states(name)}
 
 
 async def prune(abandoned: Callable[[str], Awaitable[bool]]) -> SweepResult:
     """Remove every sandbox whose campaign is ``abandoned``.
 
-    See ``cleanup.remove_abandoned_sandboxes``.
+    See ``remove_abandoned_sandboxes``.
     """
     backends = [get_backend(name) for name in BACKENDS]
     try:
@@ -159,29 +157,29 @@ async def remove_abandoned_sandboxes(
     swept = SweepResult()
     few = asyncio.Semaphore(_AT_ONCE)
 
-    async def remove(backend: SandboxBackend, name: str, campaign_id: str, *, doomed: bool) -> None:
+    async def remove(backend: SandboxBackend, row: SandboxRow, *, doomed: bool) -> None:
         async with few:
-            if not doomed and not await abandoned(campaign_id):
+            if not doomed and not await abandoned(row.campaign_id):
                 return
             try:
-                await backend.remove(name)
+                await backend.remove(row.name)
             except Exception as error:  # noqa: BLE001 - one sandbox must not hold up the others
-                log.warning("a sandbox could not be removed", name=name, error=str(error))
-                swept.left[name] = str(error) or type(error).__name__
+                log.warning("a sandbox could not be removed", name=row.name, error=str(error))
+                swept.left[row.name] = str(error) or type(error).__name__
             else:
-                swept.removed.append(name)
+                swept.removed.append(row.name)
 
-    await asyncio.to_thread(remove_unfinished, runtime_root())
+    await asyncio.to_thread(remove_unfinished)
     # Such as a killed measurement of baselines: no process attaches to its sandboxes again.
     gone = await asyncio.to_thread(abandoned_folders)
     for backend in backends:
         try:
-            owners = await backend.owners()
+            rows = await backend.list()
         except SandboxUnavailable as error:
             log.info("a sandbox backend does not answer; what it has is left", backend=backend.name, error=str(error))
             continue
         doomed = await asyncio.to_thread(_made_in, gone, backend.name)
-        await asyncio.gather(*(remove(backend, *each, doomed=each[0] in doomed) for each in sorted(owners.items())))
+        await asyncio.gather(*(remove(backend, each, doomed=each.name in doomed) for each in rows))
     swept.removed.sort()
     swept.left.update(await asyncio.to_thread(_sweep_scratch, gone))
     return swept
@@ -189,7 +187,7 @@ async def remove_abandoned_sandboxes(
 
 def _made_in(folders: Collection[Path], backend: str) -> set[str]:
     """Return the names of a backend's sandboxes whose workspaces lie in some folders."""
-    found = ((state["name"], Path(state["workspace"])) for state in list_states(runtime_root(), backend))
+    found = ((state["name"], Path(state["workspace"])) for state in list_states(backend))
     return {name for name, workspace in found if any(workspace.is_relative_to(folder) for folder in folders)}
 
 
@@ -199,7 +197,7 @@ def _sweep_scratch(gone: Collection[Path]) -> dict[str, str]:
     Returns the reasons for those that remain, by folder.
     """
     left: dict[str, str] = {}
-    in_use = known_workspaces(runtime_root())
+    in_use = known_workspaces()
     for folder in gone:
         if any(each.is_relative_to(folder) for each in in_use):
             continue  # a sandbox that is left, or that another home has to sweep

@@ -21,19 +21,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-__all__ = [
-    "WORKSPACE",
-    "Availability",
-    "ExecResult",
-    "ExitReason",
-    "JobStatus",
-    "Mount",
-    "Sandbox",
-    "SandboxBackend",
-    "SandboxSpec",
-    "SandboxStats",
-]
-
 WORKSPACE = "/workspace"
 """Mount point of a sandbox's writable workspace."""
 
@@ -201,17 +188,18 @@ class SandboxBackend(Protocol):
         """Attach to the sandbox ``spec.name`` of a former controller. Raises SandboxGone."""
         ...
 
-    async def owners(self) -> Mapping[str, str]:
-        """Return campaign ids by name for every existing sandbox of this backend.
+    async def list(self, campaign_id: str | None = None, *, usage: bool = False) -> Sequence[SandboxRow]:
+        """List the existing sandboxes of this backend by name, for one campaign or all, ended ones included.
 
-        Ended ones are included. One query covers all.
-
-        Raises SandboxUnavailable.
+        Without ``usage``, which is measured for each, one query covers all. Raises SandboxUnavailable.
         """
         ...
 
-    async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        """Return names of existing sandboxes of this backend, for one campaign or all."""
+    def shell_command(self, name: str) -> Sequence[str]:
+        """Return the command line that opens a shell in a running sandbox.
+
+        Raises SandboxGone, SandboxError (this user may not enter it).
+        """
         ...
 
     async def remove(self, name: str) -> None:
@@ -237,7 +225,7 @@ class ExitReason(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     TIME_LIMIT = "time_limit"
     STOPPED = "stopped"
-    """The job was stopped on request."""
+    """Stopped on request, because the workspace grew past its limit, or because its controller left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +309,8 @@ class SandboxRow:
         name, backend, campaign_id: its identity.
         running: False for one that ended and was not removed.
         age_seconds: since it was made.
-        stats: its current usage, from the host's accounting; None when it is not running, or the host has none.
+        stats: its current usage, from the host's accounting; None when it is not running, the host has none, or the
+            usage was not requested.
             ``workspace_bytes`` is -1 where the workspace is a plain directory.
     """
 
@@ -330,4 +319,4 @@ class SandboxRow:
     campaign_id: str
     running: bool
     age_seconds: float
-    stats: SandboxStats | None
+    stats: SandboxStats | None = None

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +72,13 @@ class SandboxStateDir:
     """The folder of one sandbox of one backend.
 
     It holds ``channel/`` and ``proc/`` (shown inside), and ``state.json``.
+
+    Raises UsageError for an invalid name.
     """
 
-    def __init__(self, root: Path, backend: str, name: str) -> None:
-        digest = hashlib.sha256(f"{backend}/{name}".encode()).hexdigest()[:16]
-        self.path = root / home_scope() / backend[0] / digest
+    def __init__(self, backend: str, name: str) -> None:
+        digest = hashlib.sha256(f"{backend}/{validate_sandbox_name(name)}".encode()).hexdigest()[:16]
+        self.path = runtime_root() / home_scope() / backend[0] / digest
         self.channel = self.path / "channel"
         self.kernel_files = self.path / "proc"
         self._state = self.path / _STATE
@@ -130,7 +131,7 @@ class SandboxStateDir:
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state. None where it is missing or was cut short by a crash."""
-        return read_state(self._state)
+        return _read_state(self._state)
 
     def remove(self) -> None:
         """Remove the folder, and the empty ones above it."""
@@ -142,9 +143,9 @@ class SandboxStateDir:
                 return
 
 
-def remove_unfinished(root: Path) -> None:
+def remove_unfinished() -> None:
     """Remove folders of sandboxes that were never recorded or only partly removed."""
-    for folder in (root / home_scope()).glob("*/*"):
+    for folder in (runtime_root() / home_scope()).glob("*/*"):
         try:
             begun = folder.stat().st_mtime
         except OSError:
@@ -153,7 +154,7 @@ def remove_unfinished(root: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_state(path: Path) -> dict[str, Any] | None:
+def _read_state(path: Path) -> dict[str, Any] | None:
     """Read a state file. None where it is missing or was cut short by a crash."""
     try:
         state = json.loads(path.read_text())
@@ -162,21 +163,19 @@ def read_state(path: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) else None
 
 
-def known_workspaces(root: Path) -> list[Path]:
+def known_workspaces() -> list[Path]:
     """Return the workspaces of all sandboxes of this machine and user.
 
     Those of every `aar` home are included.
     """
-    found = (read_state(path) for path in root.glob(f"*/*/*/{_STATE}"))
+    found = (_read_state(path) for path in runtime_root().glob(f"*/*/*/{_STATE}"))
     return [Path(state["workspace"]) for state in found if state is not None]
 
 
-def list_states(root: Path, backend: str) -> Iterator[dict[str, Any]]:
-    """Yield the saved states of all sandboxes of a backend."""
-    for path in sorted((root / home_scope() / backend[0]).glob(f"*/{_STATE}")):
-        state = read_state(path)
-        if state is not None:
-            yield state
+def list_states(backend: str) -> list[dict[str, Any]]:
+    """Return the saved states of all sandboxes of a backend."""
+    found = map(_read_state, (runtime_root() / home_scope() / backend[0]).glob(f"*/{_STATE}"))
+    return [state for state in found if state is not None]
 
 
 FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727

@@ -96,7 +96,7 @@ def test_a_team_works_to_its_end(settings: Settings) -> None:
     home = settings.campaign_dir(campaign_id)
     assert "<html" in (home / "report.html").read_text()
     assert not list(home.rglob("hidden*"))
-    assert asyncio.run(BubblewrapBackend().orphans(campaign_id)) == []
+    assert asyncio.run(BubblewrapBackend().list(campaign_id)) == []
 
 
 def test_a_limit_pauses_and_says_which_and_a_higher_one_goes_on(settings: Settings) -> None:
@@ -158,9 +158,9 @@ def test_what_a_dead_controller_left_is_removed_at_the_next_start(settings: Sett
             for name, owner in ((f"{dead}-r1", dead), ("zzzzzz-r1", "zzzzzz")):
                 await plan.backend.create(SandboxSpec(name=name, campaign_id=owner, workspace=tmp_path / name))
             removed = await remove_orphan_sandboxes(plan.backend, plan.database, "another")
-            left = list(await plan.backend.orphans())
+            left = [row.name for row in await plan.backend.list()]
             assert await remove_campaign_sandboxes(plan.backend, "zzzzzz") == ["zzzzzz-r1"]
-            assert list(await plan.backend.orphans()) == []
+            assert list(await plan.backend.list()) == []
             return [name.removeprefix(dead) for name in removed], left
         finally:
             plan.database.close()

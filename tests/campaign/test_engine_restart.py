@@ -83,7 +83,7 @@ def test_an_engine_that_is_restarted_loses_nobody(
             said = [each.then for each in failed if each.service == "Docker engine"]
             assert said[0].startswith("try 1, next in")
             assert said[-1].startswith("answers again after")
-            assert await plan.backend.orphans(campaign_id) == []
+            assert await plan.backend.list(campaign_id) == []
         finally:
             await plan.backend.close()
             plan.database.close()

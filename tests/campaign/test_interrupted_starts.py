@@ -243,7 +243,7 @@ def test_a_controller_killed_at_any_step_leaves_what_the_next_one_takes_up(
     left = [each.event for each in _events(settings, campaign_id, "sandbox_incident")]
     assert not [each for each in left if each.incident == "left_behind"]
     block_until(lambda: not _processes(settings.home))
-    assert asyncio.run(BubblewrapBackend().orphans(campaign_id)) == []
+    assert asyncio.run(BubblewrapBackend().list(campaign_id)) == []
     assert str(settings.home) not in Path("/proc/mounts").read_text()
 
 

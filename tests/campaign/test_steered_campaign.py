@@ -136,7 +136,7 @@ def test_a_person_steers_single_researchers_and_the_team(settings: Settings) -> 
         "r2": "stop asked by human:ana",
         "r3": "remove asked by human:ana",
     }
-    assert asyncio.run(BubblewrapBackend().orphans(campaign_id)) == []
+    assert asyncio.run(BubblewrapBackend().list(campaign_id)) == []
     assert override_stored_spec(db_read(lambda s: s.get_one(Campaign, campaign_id).spec), {}).researchers.count == 3
 
 

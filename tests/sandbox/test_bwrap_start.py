@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from aar.errors import SandboxError
 from aar.sandbox.bubblewrap import process
-from aar.sandbox.bubblewrap.process import BwrapDescriptors
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -42,7 +40,7 @@ def ended(pid: int) -> bool:
 def test_one_that_says_nothing_is_killed_and_not_waited_for(stand_in: Path) -> None:
     before = descriptors()
     with pytest.raises(SandboxError, match="did not start"):
-        process.start_bwrap(lambda _: [], stand_in / "log", lambda _: None)
+        process.start_bwrap([], stand_in / "log", lambda _: None)
     assert descriptors() == before
     own, child = map(int, (stand_in / "pids").read_text().split())
     assert not Path(f"/proc/{own}").exists()
@@ -51,19 +49,13 @@ def test_one_that_says_nothing_is_killed_and_not_waited_for(stand_in: Path) -> N
 
 def test_what_raises_on_the_way_leaves_no_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = descriptors()
-
-    def refuse(_: object) -> Sequence[str]:
-        raise SandboxError("no arguments")
-
-    with pytest.raises(SandboxError, match="no arguments"):
-        process.start_bwrap(refuse, tmp_path / "log", lambda _: None)
     with pytest.raises(SandboxError, match="did not start"):
-        process.start_bwrap(lambda _: ["--no-such-option"], tmp_path / "log", lambda _: None)
+        process.start_bwrap(["--no-such-option"], tmp_path / "log", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OSError, match="bwrap"):
-        process.start_bwrap(lambda _: [], tmp_path / "log", lambda _: None)
+        process.start_bwrap([], tmp_path / "log", lambda _: None)
     with pytest.raises(OSError, match="log"):
-        process.start_bwrap(lambda _: [], tmp_path / "no" / "log", lambda _: None)
+        process.start_bwrap([], tmp_path / "no" / "log", lambda _: None)
     assert descriptors() == before
 
 
@@ -74,10 +66,7 @@ def test_nothing_runs_when_its_limits_could_not_be_set(tmp_path: Path) -> None:
         first.append(pid)
         raise SandboxError("no control group")
 
-    def arguments(given: BwrapDescriptors) -> Sequence[str]:
-        command = ["--bind", "/", "/", "--unshare-pid", "--info-fd", str(given.info), "--block-fd", str(given.block)]
-        return [*command, "touch", str(tmp_path / "ran")]
-
+    arguments = ["--bind", "/", "/", "--unshare-pid", "touch", str(tmp_path / "ran")]
     with pytest.raises(SandboxError, match="no control group"):
         process.start_bwrap(arguments, tmp_path / "log", refuse)
     assert ended(first[0])

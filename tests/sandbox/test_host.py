@@ -13,7 +13,7 @@ from aar.processes import HostProcess
 from aar.sandbox import workspaces
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.protocol import SandboxSpec
-from aar.sandbox.state_dir import SandboxStateDir, runtime_root, validate_sandbox_name
+from aar.sandbox.state_dir import SandboxStateDir, validate_sandbox_name
 
 
 @pytest.fixture
@@ -89,14 +89,14 @@ def test_a_workspace_is_bounded_and_keeps_its_content(tmp_path: Path) -> None:
 
 def test_names_and_short_paths() -> None:
     for name in ("a", "k3v9qd-s12-0"):
-        assert len(str(SandboxStateDir(runtime_root(), "docker", validate_sandbox_name(name)).channel / "sock")) < 100
+        assert len(str(SandboxStateDir("docker", name).channel / "sock")) < 100
     for name in ("", "-a", "A", "a/b", "..", "a" * 64):
         with pytest.raises(UsageError):
             validate_sandbox_name(name)
 
 
 def test_a_name_is_claimed_once_and_free_again_when_its_maker_died(spec: SandboxSpec) -> None:
-    place = SandboxStateDir(runtime_root(), "docker", spec.name)
+    place = SandboxStateDir("docker", spec.name)
     place.claim(spec)
     try:
         with pytest.raises(Conflict):

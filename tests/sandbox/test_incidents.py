@@ -10,7 +10,7 @@ import pytest
 
 from aar.errors import SandboxGone, TransferRefused
 from aar.sandbox.incidents import Incident, IncidentKind
-from aar.sandbox.protocol import SandboxBackend, SandboxSpec
+from aar.sandbox.protocol import ExitReason, SandboxBackend, SandboxSpec
 
 _IMPOSTORS = """
 import socket, time
@@ -36,7 +36,7 @@ def test_attempts_are_visible(each_backend: Callable[[], SandboxBackend], tmp_pa
             await box.exec("mkdir d; ln -s / d/root", timeout=20)
             with pytest.raises(TransferRefused):
                 await box.get("d", tmp_path / "out")
-            await box._body.kill()  # type: ignore[attr-defined] - as from outside
+            await box._host.kill()  # type: ignore[attr-defined] - as from outside
             with pytest.raises(SandboxGone):
                 await box.exec("true", timeout=5)
         finally:
@@ -45,7 +45,7 @@ def test_attempts_are_visible(each_backend: Callable[[], SandboxBackend], tmp_pa
 
     asyncio.run(whole())
     kinds = [incident.kind for incident in seen]
-    expected = [IncidentKind.OUT_OF_MEMORY, IncidentKind.TIME_LIMIT]
+    expected = [ExitReason.OUT_OF_MEMORY, ExitReason.TIME_LIMIT]
     assert kinds == [*expected, IncidentKind.REFUSED, IncidentKind.GONE]
     assert {(incident.sandbox, incident.campaign_id) for incident in seen} == {("box", "camp")}
 
@@ -66,7 +66,7 @@ def test_who_connects_without_end_reaches_nobody_and_keeps_no_new_controller_out
                 job = await box.start_job("exec python3 loop.py", timeout=60)
                 while "begun" not in await box.job_output(job.job_id):
                     await box.wait_job(job.job_id, timeout=0.05)
-            assert box.refused_connections == 0  # type: ignore[attr-defined] - nobody listens any more
+            assert box._channel.strangers == 0  # type: ignore[attr-defined] - nobody listens any more
             await former.close()
             box = await next_one.attach(spec)
             assert [status.running for status in await box.jobs()] == [True, True]

@@ -79,7 +79,7 @@ def test_jobs_of_a_killed_controller_run_on_and_strays_are_removed(
     async def whole() -> None:
         backend = each_backend()
         crash(backend.name, tmp_path, "live-1", "dead-1", "dead-2")
-        assert sorted(await backend.orphans()) == ["dead-1", "dead-2", "live-1"]
+        assert [row.name for row in await backend.list()] == ["dead-1", "dead-2", "live-1"]
         assert await remove_abandoned_sandboxes([backend], all_but("live")) == SweepResult(["dead-1", "dead-2"])
         spec = SandboxSpec(name="live-1", campaign_id="live", workspace=tmp_path / "live-1", workspace_bytes=1 << 25)
         box = await backend.attach(spec)
@@ -90,7 +90,7 @@ def test_jobs_of_a_killed_controller_run_on_and_strays_are_removed(
         await backend.close()
         again = get_backend(backend.name)
         assert await remove_abandoned_sandboxes([again], all_but()) == SweepResult(["live-1"])
-        assert list(await again.orphans()) == []
+        assert list(await again.list()) == []
         await again.close()
 
     asyncio.run(whole())
@@ -107,12 +107,12 @@ def test_a_sandbox_that_died_with_its_engine_is_gone_and_swept(
         spec = SandboxSpec(name="box", campaign_id="c", workspace=tmp_path / "box", workspace_bytes=1 << 25)
         box = await backend.create(spec)
         await box.write("kept", b"kept")
-        await box._body.kill()  # type: ignore[attr-defined] - as from outside
+        await box._host.kill()  # type: ignore[attr-defined] - as from outside
         with pytest.raises(SandboxGone):
             await box.exec("true", timeout=5)
         with pytest.raises(SandboxGone):
             await backend.attach(spec)
-        assert list(await backend.orphans("c")) == ["box"]
+        assert [row.name for row in await backend.list("c")] == ["box"]
         again = await backend.create(spec)
         assert await again.read("kept") == b"kept"
         await backend.close()
@@ -241,7 +241,7 @@ def test_a_sandbox_that_does_not_read_keeps_nobody_who_ends_it(
         backend = each_backend()
         spec = SandboxSpec(name="deaf", campaign_id="c", workspace=tmp_path / "deaf", workspace_bytes=1 << 25)
         box = await backend.create(spec)
-        os.kill(box._body.first_process.pid, signal.SIGSTOP)  # type: ignore[attr-defined] - as nothing inside could
+        os.kill(box._host.first_process.pid, signal.SIGSTOP)  # type: ignore[attr-defined] - as nothing inside could
         writing = asyncio.create_task(box.write("big", bytes(8 << 20)))
         await asyncio.sleep(0.2)  # fills the socket; were it late, there would be less to wait for
         writing.cancel()
@@ -334,7 +334,7 @@ async def test_a_sandbox_cancelled_while_it_is_made_leaves_no_mount(
     else:
         await backend.remove("cancelled")
     assert _left(workspace) == []
-    assert await backend.orphans("threads") == []
+    assert await backend.list("threads") == []
     await backend.close()
 
 

@@ -125,7 +125,7 @@ async def docker_backend(home: Path) -> AsyncIterator[SandboxBackend]:
             f"{availability.detail}. {availability.remedy}"
         )
     yield made
-    left = await made.orphans()
+    left = [row.name for row in await made.list()]
     for name in left:
         await made.remove(name)
     await made.close()
@@ -137,7 +137,7 @@ async def backend(bubblewrap: None, home: Path) -> AsyncIterator[SandboxBackend]
     """A real backend; a test that leaves a sandbox behind fails."""
     made = BubblewrapBackend(distributions=("numpy",))
     yield made
-    left = await made.orphans()
+    left = [row.name for row in await made.list()]
     for name in left:
         await made.remove(name)
     await made.close()

@@ -245,9 +245,9 @@ class WarmSuite:
         pool = room.warm_sandboxes("k3v9qd", 1)
         await pool.__aenter__()
         await ready(room, 2, "k3v9qd")
-        assert len(await counting.orphans("k3v9qd")) == 2
+        assert len(await counting.list("k3v9qd")) == 2
         await room.remove_leftovers("k3v9qd")
-        assert not await counting.orphans("k3v9qd")
+        assert not await counting.list("k3v9qd")
         await pool.__aexit__(None, None, None)
 
     async def test_idle_ones_hold_no_core_and_runs_have_theirs(

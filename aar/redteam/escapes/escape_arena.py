@@ -123,8 +123,8 @@ async def open_escape_arena(backend: SandboxBackend, folder: Path) -> AsyncItera
         yield place, await place.neighbour()
     finally:
         server.close()
-        for name in await backend.orphans(place.campaign):
-            await backend.remove(name)
+        for row in await backend.list(place.campaign):
+            await backend.remove(row.name)
         if former is None:
             del os.environ["AAR_CANARY"]
         else:

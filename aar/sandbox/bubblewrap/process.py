@@ -11,20 +11,19 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aar.concurrency import run_to_completion
 from aar.errors import SandboxError
 from aar.processes import HostProcess, kill_bwrap_processes, kill_family, reap
-from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap.python_mounts import BIN, PYTHON, directory_arguments, library_path, python_mounts
+from aar.sandbox.channel.channel_sandbox import HostControl
 from aar.sandbox.channel.client import CHANNEL_TARGET, SERVER_SOURCE, SERVER_TARGET, server_command
 from aar.sandbox.isolation import cgroups
 from aar.sandbox.isolation.cgroups import Cgroup, oom_counter_paths
 from aar.sandbox.isolation.kernel import ReplacementFiles, hidden_in_proc
-from aar.sandbox.protocol import WORKSPACE, SandboxSpec, SandboxStats
+from aar.sandbox.protocol import WORKSPACE, SandboxSpec
 from aar.sandbox.state_dir import SandboxStateDir
 
 PATH = f"{BIN}:{PYTHON}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -32,18 +31,9 @@ INNER_UID = 10001
 SHARED_ETC = (Path("/etc/alternatives"),)
 """Parts of the host's ``/etc`` shown unchanged: links that lead to commands such as ``awk``."""
 _TMP_BYTES = 256 * 1024**2
+_INFO, _BLOCK = 10, 11
+"""Descriptors that bwrap inherits: it writes its child's pid to one and waits on the other."""
 _PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
-
-
-@dataclass(frozen=True, slots=True)
-class BwrapDescriptors:
-    """Descriptors that bwrap inherits.
-
-    It writes its child's pid to one and waits on the other.
-    """
-
-    info: int
-    block: int
 
 
 def bwrap_arguments(
@@ -55,7 +45,6 @@ def bwrap_arguments(
     drop_to: int | None,
     group: Cgroup | None,
     distributions: Sequence[str],
-    descriptors: BwrapDescriptors,
 ) -> list[str]:
     """Build the arguments that follow ``bwrap``.
 
@@ -96,7 +85,6 @@ def bwrap_arguments(
     made += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE, "--setenv", "PATH", PATH]
     if library_path():
         made += ["--setenv", "LD_LIBRARY_PATH", library_path()]
-    made += ["--info-fd", str(descriptors.info), "--block-fd", str(descriptors.block)]
     return [*made, "--", *(_drop(drop_to) if drop_to is not None else ()), *server_command(f"{BIN}/python3")]
 
 
@@ -171,17 +159,14 @@ def write_etc(place: SandboxStateDir, uid: int | None) -> Path:
     return etc
 
 
-_INFO, _BLOCK = 10, 11
 _START_SECONDS = 20.0
 
 
-def start_bwrap(
-    arguments: Callable[[BwrapDescriptors], Sequence[str]], log: Path, before_run: Callable[[int], None]
-) -> int:
+def start_bwrap(arguments: Sequence[str], log: Path, before_run: Callable[[int], None]) -> int:
     """Start bwrap in its own session. Blocks.
 
     Args:
-        arguments: builds the argument vector, without ``bwrap``.
+        arguments: the argument vector, without ``bwrap``: see ``bwrap_arguments``.
         log: file for its error output.
         before_run: called with the first process's pid before anything in the sandbox runs (to limit it).
 
@@ -202,7 +187,7 @@ def start_bwrap(
         program = shutil.which("bwrap") or "bwrap"
         pid = os.posix_spawn(
             program,
-            ["bwrap", *arguments(BwrapDescriptors(_INFO, _BLOCK))],
+            ["bwrap", "--info-fd", str(_INFO), "--block-fd", str(_BLOCK), *arguments],
             {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, high[3], 0),
@@ -247,7 +232,7 @@ def _owned(owner: ExitStack, fd: int) -> int:
 
 def _first_process(info: int) -> int | None:
     """Return the pid in bwrap's JSON. None if bwrap ended without writing it."""
-    told = b""
+    received = b""
     deadline = time.monotonic() + _START_SECONDS
     poll = select.poll()
     poll.register(info, select.POLLIN)
@@ -255,9 +240,9 @@ def _first_process(info: int) -> int | None:
         if not poll.poll(left * 1000):
             return None
         piece = os.read(info, 4096)
-        told += piece
+        received += piece
         try:
-            return int(json.loads(told)["child-pid"])
+            return int(json.loads(received)["child-pid"])
         except ValueError:
             if not piece:
                 return None
@@ -267,76 +252,68 @@ def _first_process(info: int) -> int | None:
 _REMOVE_SECONDS = 30.0
 
 
-class BubblewrapHostControl:
+class BubblewrapHostControl(HostControl):
     """The ``HostControl`` of a bubblewrap sandbox.
 
     Killing its first process kills every process in it.
-
-    Args:
-        place: its folder.
-        workspace: its host directory.
-        keep: True if the workspace's content outlives it.
     """
 
-    def __init__(self, place: SandboxStateDir, workspace: Path, *, keep: bool = True) -> None:
-        self.workspace = workspace
-        self._keep = keep
-        self.group: cgroups.Cgroup | None = None
-        self._place = place
-        self._first: HostProcess | None = None
+    def __init__(self, place: SandboxStateDir, campaign_id: str, workspace: Path, *, keep: bool = True) -> None:
+        super().__init__(place, campaign_id, workspace, keep=keep)
+        self.group: Cgroup | None = None
         self._bwrap = 0
 
     @classmethod
     def from_state(cls, place: SandboxStateDir, state: dict[str, Any]) -> BubblewrapHostControl:
         """Return the host control of a sandbox that another process started."""
-        body = cls(place, Path(state["workspace"]), keep=state.get("keep", True))
-        body.group = cgroups.cgroup_from_json(state.get("cgroup", {}))
+        host = cls(place, state["campaign"], Path(state["workspace"]), keep=state.get("keep", True))
+        host.group = cgroups.cgroup_from_json(state.get("cgroup", {}))
         if "first" in state:
-            body._first = HostProcess(state["first"], state["first_started"])
-        return body
+            host.first_process = HostProcess(state["first"], state["first_started"])
+        return host
 
     @property
-    def alive(self) -> bool:
+    def running(self) -> bool:
         """True if the first process of the sandbox runs."""
-        return self._first is not None and self._first.alive()
+        return self.first_process.alive()
 
-    @property
-    def first_process(self) -> HostProcess:
-        """The first process of the sandbox."""
-        return self._first or HostProcess(-1, 0)
+    def cgroup(self) -> Cgroup | None:
+        """Return the sandbox's own group. None where groups cannot be made."""
+        return self.group
 
-    def will_have(self, spec: SandboxSpec, group: cgroups.Cgroup) -> None:
+    def record_group(self, spec: SandboxSpec, group: Cgroup) -> None:
         """Record the control group before it is made."""
-        self._place.save(spec, {**(self._place.load() or {}), "cgroup": cgroups.cgroup_to_json(group)})
+        self.place.save(spec, {**(self.place.load() or {}), "cgroup": cgroups.cgroup_to_json(group)})
 
     def record_first_process(self, spec: SandboxSpec, first: int) -> None:
         """Record the sandbox's first process in the state file, before it runs anything."""
-        self._first = HostProcess.of(first)
+        self.first_process = HostProcess.of(first) or HostProcess(-1, 0)
         more = {
             "cgroup": cgroups.cgroup_to_json(self.group),
             "first": self.first_process.pid,
             "first_started": self.first_process.started,
             "uid": self.workspace.stat().st_uid,
         }
-        self._place.save(spec, more)
+        self.place.save(spec, more)
 
     def record_bwrap(self, bwrap: int) -> None:
         """Record bwrap's own process, a child of this one."""
         self._bwrap = bwrap
 
-    def last_output(self) -> str:
+    async def start_failure(self) -> str:
         """Return the last output of bwrap or of the server inside."""
         try:
-            return (self._place.path / "bwrap.log").read_text(errors="replace").strip()[-500:]
+            text = await asyncio.to_thread((self.place.path / "bwrap.log").read_text, errors="replace")
         except OSError:
             return ""
+        return text.strip()[-500:]
 
     async def kill(self) -> None:
         """Kill every process of the sandbox at once."""
-        if self._first is not None:
-            await asyncio.to_thread(self._first.kill)
+        if self.first_process.pid > 0:
+            await asyncio.to_thread(self.first_process.kill)
         elif not self._bwrap:
-            await asyncio.to_thread(kill_bwrap_processes, self._place.path)
+            await asyncio.to_thread(kill_bwrap_processes, self.place.path)
         if self._bwrap:
             reap(self._bwrap)
 
@@ -354,17 +331,9 @@ class BubblewrapHostControl:
 
     async def exit_cause(self) -> str:
         """Return the cause of the sandbox's end, if the kernel reports one."""
-        if self.alive:
+        if self.running:
             return ""
         return "out of memory" if self.group is not None and self.group.kernel_kills() else "its processes ended"
-
-    async def usage(self) -> SandboxStats | None:
-        """Return the usage reported by the control group. None without one."""
-        used = self.group.usage() if self.group is not None else None
-        if used is None:
-            return None
-        workspace = workspaces.used_bytes(self.workspace)
-        return SandboxStats(used.memory_bytes, used.processes, used.cpu_seconds, workspace)
 
     def _clean_up(self) -> int:
         deadline = time.monotonic() + _REMOVE_SECONDS
@@ -372,11 +341,6 @@ class BubblewrapHostControl:
             if time.monotonic() > deadline:
                 raise SandboxError(f"the control group of {self.workspace.name} still has processes")
             time.sleep(0.01)
-        cut = 0
-        if self._place.path.exists():
-            if self._keep:
-                cut = workspaces.release(self.workspace)
-            else:
-                workspaces.discard(self.workspace)
-        self._place.remove()
+        cut = self.release_workspace() if self.place.path.exists() else 0
+        self.place.remove()
         return cut

@@ -1,22 +1,27 @@
-"""The ``Sandbox`` of every backend, implemented over a channel."""
+"""The sandboxes of every backend: the ``Sandbox`` over a channel, and what backends have in common."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import structlog
 
-from aar.errors import NotFound, SandboxError, SandboxGone, TransferRefused
+from aar.concurrency import best_effort, log_failure, run_to_completion
+from aar.errors import Conflict, NotFound, SandboxError, SandboxGone, TransferRefused
+from aar.processes import HostProcess
+from aar.sandbox import workspaces
 from aar.sandbox.channel import transfer
-from aar.sandbox.channel.client import ChannelClient, ChannelReply
+from aar.sandbox.channel.client import ABANDONED_SECONDS, ChannelClient, ChannelReply
 from aar.sandbox.incidents import Incident, IncidentKind, IncidentSink, report_left_behind, report_pruned_tree
+from aar.sandbox.isolation.cgroups import Cgroup
 from aar.sandbox.protocol import WORKSPACE, ExecResult, ExitReason, JobStatus, SandboxSpec, SandboxStats
+from aar.sandbox.state_dir import SandboxStateDir
 
 log = structlog.get_logger(__name__)
 
@@ -26,18 +31,41 @@ CALL_SECONDS = 60.0
 """Longest duration of any other request, in seconds."""
 _KILL_SECONDS = 10.0
 _TEXT_LIMIT = 1 << 20
+_START_SECONDS = 30.0
+_ATTACH_SECONDS = 5.0
+_INCIDENT_REASONS = (ExitReason.OUT_OF_MEMORY, ExitReason.TIME_LIMIT, ExitReason.STOPPED)
 
 
-class HostControl(Protocol):
-    """Operations on a sandbox that only its backend can do, all from outside."""
+class HostControl(ABC):
+    """Operations on one sandbox that only its backend can do, all from outside.
 
+    Args:
+        place: its folder on this host.
+        campaign_id: its campaign.
+        workspace: its host directory.
+        keep: True if the workspace's content outlives it.
+    """
+
+    def __init__(self, place: SandboxStateDir, campaign_id: str, workspace: Path, *, keep: bool) -> None:
+        self.place = place
+        self.campaign_id = campaign_id
+        self.workspace = workspace
+        self.keep = keep
+        self.first_process = HostProcess(-1, 0)
+
+    @property
+    @abstractmethod
+    def running(self) -> bool:
+        """True if the sandbox ran when it was found."""
+
+    @abstractmethod
     async def kill(self) -> None:
         """Kill every process of the sandbox at once.
 
         Its remains stay for ``release``.
         """
-        ...
 
+    @abstractmethod
     async def release(self) -> int:
         """End the sandbox and remove it, except the content of a retained workspace.
 
@@ -45,32 +73,54 @@ class HostControl(Protocol):
 
         Returns the number of files and folders in the workspace that nest too deep to be retained.
         """
-        ...
 
+    @abstractmethod
     async def exit_cause(self) -> str:
         """Return one clause on the cause of its end, such as "out of memory".
 
         Empty when unknown.
         """
-        ...
+
+    async def start_failure(self) -> str:
+        """Return one line on the cause of a start that failed. Empty when unknown."""
+        return await self.exit_cause()
+
+    @abstractmethod
+    def cgroup(self) -> Cgroup | None:
+        """Return the control group that accounts for the sandbox. None where the host has none."""
 
     async def usage(self) -> SandboxStats | None:
         """Return the sandbox's usage from the host's accounting. None where the host has none.
 
         ``workspace_bytes`` is -1 when unknown.
         """
-        ...
+        return await asyncio.to_thread(self.usage_now)
+
+    def usage_now(self) -> SandboxStats | None:
+        """Return the usage as ``usage`` does. Blocks."""
+        group = self.cgroup()
+        return group.usage(self.workspace) if group is not None else None
+
+    def release_workspace(self) -> int:
+        """Remove the workspace, except its content if it is retained. Blocks.
+
+        Returns the number of entries that nest too deep to be retained.
+        """
+        if self.keep:
+            return workspaces.release(self.workspace)
+        workspaces.discard(self.workspace)
+        return 0
 
 
 class ChannelSandbox:
     """A ``Sandbox`` over a channel, the same for every backend."""
 
     def __init__(
-        self, spec: SandboxSpec, channel: ChannelClient, body: HostControl, on_incident: IncidentSink | None = None
+        self, spec: SandboxSpec, channel: ChannelClient, host: HostControl, on_incident: IncidentSink | None = None
     ) -> None:
         self._spec = spec
         self._channel = channel
-        self._body = body
+        self._host = host
         self._deadlines: dict[str, asyncio.Task[None]] = {}
         self._destroyed = False
         self._on_incident = on_incident
@@ -80,14 +130,6 @@ class ChannelSandbox:
     def spec(self) -> SandboxSpec:
         """The spec of the sandbox."""
         return self._spec
-
-    @property
-    def refused_connections(self) -> int:
-        """The number of refused connections.
-
-        Each came from another process than the sandbox's first.
-        """
-        return self._channel.strangers
 
     async def exec(
         self,
@@ -114,15 +156,15 @@ class ChannelSandbox:
         }
         limit = timeout + GRACE_SECONDS
         reply = await self._call("exec", fields, stdin, timeout=limit, most=output_limit, on_data=on_output)
-        result = parse_exec_result(reply.fields, reply.data)
-        if result.reason in (ExitReason.OUT_OF_MEMORY, ExitReason.TIME_LIMIT, ExitReason.STOPPED):
-            self._report(IncidentKind(result.reason.value), str(command)[:200])
+        result = transfer.parse_exec_result(reply.fields, reply.data)
+        if result.reason in _INCIDENT_REASONS:
+            self._report(result.reason, str(command)[:200])
         return result
 
     async def start_job(self, command: str, *, timeout: float, cwd: str = WORKSPACE) -> JobStatus:
         """Start a background job: see ``Sandbox.start_job``."""
         fields = {"command": command, "cwd": cwd, "env": {}, "timeout": timeout}
-        status = parse_job_status((await self._call("job_start", fields)).fields)
+        status = transfer.parse_job_status((await self._call("job_start", fields)).fields)
         self._deadlines[status.job_id] = asyncio.create_task(self._enforce(status.job_id, timeout))
         return status
 
@@ -132,7 +174,7 @@ class ChannelSandbox:
         See ``Sandbox.wait_job``.
         """
         fields = {"job": job_id, "seconds": timeout}
-        return parse_job_status((await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields)
+        return transfer.parse_job_status((await self._call("job_wait", fields, timeout=timeout + CALL_SECONDS)).fields)
 
     async def job_output(self, job_id: str, *, limit: int = 16 * 1024) -> str:
         """Return the job's output, its middle dropped: see ``Sandbox.job_output``."""
@@ -142,14 +184,14 @@ class ChannelSandbox:
     async def stop_job(self, job_id: str) -> JobStatus:
         """Kill the job's whole process tree: see ``Sandbox.stop_job``."""
         reply = await self._call("job_stop", {"job": job_id, "seconds": _KILL_SECONDS})
-        status = parse_job_status(reply.fields)
+        status = transfer.parse_job_status(reply.fields)
         if status.running:
             await self._lost(SandboxGone(f"sandbox {self._spec.name}: job {job_id} could not be killed"))
         return status
 
     async def jobs(self) -> Sequence[JobStatus]:
         """List all jobs, oldest first."""
-        return parse_job_list((await self._call("jobs", {})).fields)
+        return transfer.parse_job_list((await self._call("jobs", {})).fields)
 
     async def read(self, path: str, *, limit: int = 16 * 1024**2) -> bytes:
         """Read a file: see ``Sandbox.read``."""
@@ -173,11 +215,11 @@ class ChannelSandbox:
 
     async def stats(self) -> SandboxStats:
         """Return the current usage."""
-        used = await self._body.usage()
+        used = await self._host.usage()
         if used is not None and used.workspace_bytes >= 0:
             return used
         reply = await self._call("stats", {"workspace": True})
-        return parse_stats(reply.fields, used)
+        return transfer.parse_stats(reply.fields, used)
 
     async def destroy(self) -> None:
         """End the sandbox and everything in it: see ``Sandbox.destroy``."""
@@ -188,7 +230,7 @@ class ChannelSandbox:
             await self.detach()
         except Exception as error:  # noqa: BLE001 - it is ended from outside in any case
             log.warning("the channel of a sandbox could not be closed", name=self._spec.name, error=str(error))
-        report_pruned_tree(self._on_incident, self._spec.name, self._spec.campaign_id, await self._body.release())
+        report_pruned_tree(self._on_incident, self._spec.name, self._spec.campaign_id, await self._host.release())
 
     async def detach(self) -> None:
         """Release the sandbox without ending it.
@@ -207,7 +249,7 @@ class ChannelSandbox:
         Raises SandboxGone.
         """
         reply = await self._call("jobs", {}, timeout=timeout)
-        for job_id, seconds in parse_time_left(reply.fields).items():
+        for job_id, seconds in transfer.parse_time_left(reply.fields).items():
             self._deadlines[job_id] = asyncio.create_task(self._enforce(job_id, seconds))
 
     async def _enforce(self, job_id: str, seconds: float) -> None:
@@ -233,7 +275,7 @@ class ChannelSandbox:
             raise SandboxGone(f"sandbox {self._spec.name} was destroyed")
         try:
             reply = await self._channel.call(op, fields, payload, timeout=timeout, most=most, on_data=on_data)
-            raise_for_error(reply.fields, fields)
+            transfer.raise_for_error(reply.fields, fields)
         except SandboxGone as gone:
             await self._lost(gone)
         return reply
@@ -246,161 +288,114 @@ class ChannelSandbox:
             self._report(IncidentKind.REFUSED, refused.message)
             raise
 
-    def _report(self, kind: IncidentKind, detail: str) -> None:
+    def _report(self, kind: IncidentKind | ExitReason, detail: str) -> None:
         if self._on_incident is not None:
             self._on_incident(Incident(self._spec.name, self._spec.campaign_id, kind, detail))
 
     async def _kill(self) -> None:
         try:
-            await self._body.kill()
+            await self._host.kill()
         except Exception as error:  # noqa: BLE001 - the caller must learn that the sandbox is gone
             report_left_behind(self._on_incident, self._spec.name, self._spec.campaign_id, error)
 
     async def _lost(self, gone: SandboxGone) -> NoReturn:
         """Kill everything in the sandbox after any failure of its channel."""
-        fate = await self._body.exit_cause()
+        cause = await self._host.exit_cause()
         await self._kill()
-        self._report(IncidentKind.GONE, fate or gone.message)
-        message = f"{gone.message} ({fate})" if fate else gone.message
+        self._report(IncidentKind.GONE, cause or gone.message)
+        message = f"{gone.message} ({cause})" if cause else gone.message
         raise SandboxGone(message, "create it again; its workspace is retained") from gone
 
 
-_T = TypeVar("_T", str, int, float, bool)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SCARCE_INSIDE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
-"""Not raised as OSError: that would look like a shortage of this machine, which callers wait for."""
+_Control = TypeVar("_Control", bound=HostControl)
 
 
-def raise_for_error(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Raise the exception that an error reply stands for.
+class ChannelBackend(ABC, Generic[_Control]):
+    """What every backend whose sandboxes have a channel does alike.
 
-    Raises:
-        OSError: of the kind that fits its errno (FileNotFoundError, ...).
-        TransferRefused, NotFound, SandboxError, SandboxGone: as the reply says.
+    Args:
+        abandoned_after: seconds without any controller after which a sandbox ends itself.
+        on_incident: called with each incident: a thing stopped, refused or lost in any of its sandboxes.
     """
-    kind = fields.get("error")
-    if kind is None or "reason" in fields:
-        return
-    message = str(fields.get("message", ""))[:500]
-    path = str(asked.get("path", ""))
-    if kind == "os":
-        number = _field(fields, "errno", int)
-        if number in _NO_SPACE:
-            raise TransferRefused(f"cannot write {path}: {os.strerror(number)}", "free space in the workspace")
-        if number in _SCARCE_INSIDE:
-            raise SandboxError(
-                f"the sandbox is out of resources for {path}: {os.strerror(number)}", "end its running commands"
-            )
-        if number == errno.EROFS:
-            number = errno.EACCES
-        raise OSError(number, os.strerror(number), path)
-    if kind == "refused":
-        raise TransferRefused(message)
-    if kind == "request" and "job" in asked:
-        raise NotFound(f"no job {asked['job']} in this sandbox")
-    raise SandboxError(f"the sandbox's server refused a request: {message}")
 
+    name: str
 
-def parse_exec_result(fields: Mapping[str, Any], output: bytes) -> ExecResult:
-    """Parse an ``ExecResult``. Raises SandboxGone when the fields are invalid."""
-    try:
-        reason = ExitReason(_field(fields, "reason", str))
-    except ValueError:
-        raise SandboxGone("the sandbox's server returned an unknown exit reason") from None
-    return ExecResult(
-        reason=reason,
-        code=_field(fields, "code", int),
-        output=output.decode(errors="replace"),
-        dropped_bytes=_field(fields, "dropped", int),
-        seconds=_field(fields, "seconds", float),
-    )
+    def __init__(self, abandoned_after: float = ABANDONED_SECONDS, on_incident: IncidentSink | None = None) -> None:
+        self._abandoned_after = abandoned_after
+        self._on_incident = on_incident
+        self._live: dict[str, ChannelSandbox] = {}
 
+    @abstractmethod
+    async def _find(self, name: str) -> _Control | None:
+        """Return the control of a sandbox, running or not. None where nothing of it exists."""
 
-def parse_job_status(fields: Mapping[str, Any]) -> JobStatus:
-    """Parse a job's status. Raises SandboxGone when the fields are invalid."""
-    result = None
-    running = _field(fields, "running", bool)
-    if not running:
-        outcome = {**_mapping(fields, "outcome"), "dropped": fields.get("dropped")}
-        result = parse_exec_result(outcome, _field(fields, "output", str).encode())
-    return JobStatus(
-        job_id=_field(fields, "job", str),
-        command=_field(fields, "command", str),
-        running=running,
-        result=result,
-        seconds=_field(fields, "seconds", float),
-    )
+    @abstractmethod
+    def _new_control(self, spec: SandboxSpec) -> _Control:
+        """Return the control of a sandbox that is about to be made."""
 
+    @abstractmethod
+    async def _start(self, spec: SandboxSpec, host: _Control) -> None:
+        """Start the sandbox, and record its first process in ``host`` and in the state file."""
 
-def parse_job_list(fields: Mapping[str, Any]) -> Sequence[JobStatus]:
-    """Parse the list of all jobs, oldest first. Raises SandboxGone when the fields are invalid."""
-    return [parse_job_status(job) for job in _jobs(fields)]
+    async def create(self, spec: SandboxSpec) -> ChannelSandbox:
+        """Make and start a sandbox. Raises SandboxUnavailable, SandboxError, Conflict."""
+        place = SandboxStateDir(self.name, spec.name)
+        if place.is_being_created():
+            raise Conflict(f"a sandbox named {spec.name} is being created", "wait for it, or choose another name")
+        former = await self._find(spec.name)
+        if former is not None:
+            if former.running:
+                raise Conflict(f"a sandbox named {spec.name} is running", "attach to it, or remove it first")
+            report_pruned_tree(self._on_incident, spec.name, spec.campaign_id, await former.release())
+        await run_to_completion(partial(place.claim, spec), place.remove)
+        channel, host = ChannelClient(spec.name, place.channel), self._new_control(spec)
+        try:
+            await channel.listen()
+            await self._start(spec, host)
+            await channel.connected(host.first_process, _START_SECONDS)
+        except BaseException as error:
+            # The caller needs the first error.
+            left = partial(report_left_behind, self._on_incident, spec.name, spec.campaign_id)
+            cause = await host.start_failure() if isinstance(error, SandboxGone) else ""
+            await best_effort(channel.close(), left)
+            await best_effort(host.release(), left)
+            if isinstance(error, SandboxGone):
+                raise SandboxError(f"sandbox {spec.name} did not start: {cause or error.message}") from error
+            raise
+        sandbox = self._live[spec.name] = ChannelSandbox(spec, channel, host, self._on_incident)
+        return sandbox
 
+    async def attach(self, spec: SandboxSpec) -> ChannelSandbox:
+        """Attach to a sandbox that a former controller made. Raises SandboxGone."""
+        live = self._live.pop(spec.name, None)
+        if live is not None:  # its channel is needed for the new one
+            await live.detach()
+        host = await self._find(spec.name)
+        if host is None or not host.running or not host.place.channel.is_dir():
+            raise SandboxGone(f"no sandbox named {spec.name} is running", "create it; its workspace is retained")
+        channel = ChannelClient(spec.name, host.place.channel)
+        sandbox = ChannelSandbox(spec, channel, host, self._on_incident)
+        try:
+            await channel.listen()
+            await channel.connected(host.first_process, _ATTACH_SECONDS)
+            await sandbox.adopt_jobs(_ATTACH_SECONDS)
+        except SandboxGone:
+            await sandbox.destroy()
+            raise
+        self._live[spec.name] = sandbox
+        return sandbox
 
-def parse_time_left(fields: Mapping[str, Any]) -> dict[str, float]:
-    """Parse the seconds left before each running job's time limit.
+    async def remove(self, name: str) -> None:
+        """End and remove a sandbox by name. Does nothing when it is absent."""
+        live = self._live.pop(name, None)
+        if live is not None:
+            await live.destroy()
+        host = await self._find(name)
+        if host is not None:
+            report_pruned_tree(self._on_incident, name, host.campaign_id, await host.release())
 
-    Raises SandboxGone when the fields are invalid.
-    """
-    return {
-        _field(job, "job", str): max(0.0, _field(job, "limit", float) - _field(job, "seconds", float))
-        for job in _jobs(fields)
-        if _field(job, "running", bool)
-    }
-
-
-def parse_stats(fields: Mapping[str, Any], from_host: SandboxStats | None) -> SandboxStats:
-    """Combine resource usage: the host's figures, or the server's where those are missing."""
-    return SandboxStats(
-        memory_bytes=from_host.memory_bytes if from_host else _field(fields, "memory", int),
-        processes=from_host.processes if from_host else _field(fields, "processes", int),
-        cpu_seconds=from_host.cpu_seconds if from_host else _field(fields, "cpu", float),
-        workspace_bytes=_field(fields, "workspace", int),
-    )
-
-
-def parse_listing(fields: Mapping[str, Any]) -> list[tuple[str, int, int]]:
-    """Parse a directory listing into ``(relative path, size or -1 for a folder, mode)``.
-
-    Names that leave the directory are refused.
-
-    Raises:
-        TransferRefused: a name is absolute, holds ``..`` or a NUL byte.
-        SandboxGone: the fields are invalid.
-    """
-    entries = fields.get("entries")
-    if not isinstance(entries, list):
-        raise SandboxGone("the sandbox's server returned no listing")
-    checked = []
-    for entry in entries:
-        match entry:
-            case [str() as name, int() as size, int() as mode]:
-                if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
-                    raise TransferRefused(f"the name {name[:200]!r} leaves its directory")
-                checked.append((name, size, mode))
-            case _:
-                raise SandboxGone("the sandbox's server returned a malformed listing")
-    return checked
-
-
-def _jobs(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    jobs = fields.get("jobs")
-    if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
-        raise SandboxGone("the sandbox's server returned no list of jobs")
-    return jobs
-
-
-def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = fields.get(name)
-    if not isinstance(value, dict):
-        raise SandboxGone(f"the sandbox's server returned no {name}")
-    return value
-
-
-def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
-    value = fields.get(name)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise SandboxGone(f"the sandbox's server returned an invalid {name}")
-    return value
+    async def close(self) -> None:
+        """Close connections. Running sandboxes stay for a later ``attach``."""
+        live, self._live = list(self._live.values()), {}
+        for sandbox in live:
+            await best_effort(sandbox.detach(), log_failure("a sandbox could not be let go of"))

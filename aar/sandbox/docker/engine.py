@@ -32,16 +32,6 @@ _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _START = "start the Docker engine and give this user access to its socket"
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerState:
-    """The state of a container in the engine."""
-
-    running: bool
-    pid: int
-    out_of_memory: bool
-    exit_code: int
-
-
 class Engine:
     """A connection to one engine, opened at the first call.
 
@@ -151,16 +141,6 @@ class Engine:
             return int(api.inspect_container(made["Id"])["State"]["Pid"])
 
         return await self.call(run)
-
-    async def state(self, name: str) -> ContainerState | None:
-        """Return a container's state. None when there is no such container."""
-        found = await self.inspect(name)
-        if found is None:
-            return None
-        state = found["State"]
-        return ContainerState(
-            bool(state["Running"]), int(state["Pid"]), bool(state["OOMKilled"]), int(state["ExitCode"])
-        )
 
     async def inspect(self, name: str) -> Mapping[str, Any] | None:
         """Return all data of a container. None when there is no such container."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aar.sandbox.protocol import SandboxSpec, SandboxStats
+from aar.sandbox.workspaces import used_bytes
 
 _ROOT = Path("/sys/fs/cgroup")
 _V1_CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
@@ -54,8 +55,8 @@ class Cgroup:
             if spec.cores and "cpuset" in self.folders:
                 self._set("cpuset", "cpuset.cpus", _numbers(spec.cores))
 
-    def usage(self) -> SandboxStats | None:
-        """Return memory, processes and CPU seconds.
+    def usage(self, workspace: Path) -> SandboxStats | None:
+        """Return memory, processes and CPU seconds, with the bytes of a mounted workspace.
 
         Memory excludes pages that the kernel can drop. None if the cgroup files cannot be read.
         """
@@ -71,7 +72,7 @@ class Cgroup:
                 processes = self._number("pids", "pids.current")
         except (OSError, KeyError, ValueError):
             return None
-        return SandboxStats(max(0, memory), processes, cpu, -1)
+        return SandboxStats(max(0, memory), processes, cpu, used_bytes(workspace))
 
     def kernel_kills(self) -> int:
         """Return the number of processes that the kernel killed for memory."""

@@ -371,9 +371,9 @@ class CleanRoom:
 
         # In parallel: a slow one delays neither the others nor the scoring that follows.
         async with anyio.create_task_group() as removing:
-            for name in await self.backend.orphans(owner):
-                if name.startswith(f"{owner}-run-"):
-                    removing.start_soon(remove, name)
+            for row in await self.backend.list(owner):
+                if row.name.startswith(f"{owner}-run-"):
+                    removing.start_soon(remove, row.name)
         left |= await anyio.to_thread.run_sync(run_sandbox.remove_leftover_runs, self.work_dir, frozenset(left))
         for name, why in left.items():
             report_left_behind(self.on_incident, name, owner, why)

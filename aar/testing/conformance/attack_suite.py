@@ -63,7 +63,7 @@ class AttackSuite:
     async def _attack(cls, problem: Problem, backend: SandboxBackend, folder: Path) -> Mapping[str, AttackOutcome]:
         try:
             outcomes = await attack_all(problem, backend, folder, submissions=cls.submissions, seeds=cls.seeds)
-            assert not await backend.orphans()
+            assert not await backend.list()
         finally:
             await backend.close()
         return {outcome.name: outcome for outcome in outcomes}

@@ -56,7 +56,7 @@ class SandboxTests:
                 await scenario(backend, sandbox)
             finally:
                 await backend.remove(spec.name)
-                left = await backend.orphans(spec.campaign_id)
+                left = await backend.list(spec.campaign_id)
                 await backend.close()
             assert list(left) == []
 

@@ -231,7 +231,7 @@ class LifeTests(SandboxTests):
         async def scenario(backend: SandboxBackend, box: Sandbox) -> None:
             with pytest.raises(Conflict):
                 await backend.create(box.spec)
-            assert list(await backend.orphans(box.spec.campaign_id)) == [box.spec.name]
+            assert [row.name for row in await backend.list(box.spec.campaign_id)] == [box.spec.name]
             assert (await box.exec("echo still here", timeout=20)).ok
 
         run(scenario)

@@ -12,7 +12,7 @@ from aar.errors import BackendAway, DiskFull, SandboxError, SandboxGone
 from aar.problems.protocol import Problem, Task
 from aar.sandbox import incidents
 from aar.sandbox.incidents import BackendOutageMonitor
-from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxSpec
+from aar.sandbox.protocol import Availability, Sandbox, SandboxBackend, SandboxRow, SandboxSpec
 from aar.scoring.cleanroom import scoring_run
 from aar.scoring.cleanroom.clean_room import CleanRoom
 from aar.scoring.cleanroom.scoring_run import run_with_retries
@@ -56,8 +56,8 @@ class FailingBackend:
     async def attach(self, spec: SandboxSpec) -> Sandbox:
         return await self._inner.attach(spec)
 
-    async def orphans(self, campaign_id: str | None = None) -> Sequence[str]:
-        return await self._inner.orphans(campaign_id)
+    async def list(self, campaign_id: str | None = None, *, usage: bool = False) -> Sequence[SandboxRow]:
+        return await self._inner.list(campaign_id, usage=usage)
 
     async def remove(self, name: str) -> None:
         if self.away and self.made:
