@@ -9,6 +9,7 @@ is optional: without it a problem is complete for language models.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,6 +91,9 @@ class SearchableProblem(Protocol):
 
 Value = str | int | float | bool
 
+_LITERAL = re.compile(r"^GENOME = (\{[^{}]*\})", re.MULTILINE)
+_MAX_LITERAL = 4000
+
 
 @dataclass(frozen=True, slots=True)
 class Gene:
@@ -146,14 +150,14 @@ class GenePool:
     """All genes of a problem, with the biases of directions."""
 
     genes: Sequence[Gene]
-    leanings: Sequence[DirectionBias] = field(default=())
+    biases: Sequence[DirectionBias] = field(default=())
 
     def odds(self, direction: str) -> dict[str, dict[Value, float]]:
         """Return gene -> value -> odds for the words of ``direction``."""
         odds: dict[str, dict[Value, float]] = {gene.name: {} for gene in self.genes}
-        for leaning in self.leanings:
-            if leaning.matches(direction):
-                for name, factors in leaning.odds.items():
+        for bias in self.biases:
+            if bias.matches(direction):
+                for name, factors in bias.odds.items():
                     for value, factor in factors.items():
                         odds[name][value] = odds[name].get(value, 1.0) * factor
         return odds
@@ -215,3 +219,36 @@ class GenePool:
 
 def _is_one_of(value: object, values: Iterable[Value]) -> bool:
     return any(type(value) is type(own) and value == own for own in values)
+
+
+class GeneSearchSpace:
+    """The part of a ``SearchSpace`` that a table of genes settles: a subclass describes and renders."""
+
+    genes: GenePool
+
+    def sample(self, rng: Random, direction: str) -> Genome:
+        """Return a new genome, its genes weighted by the direction's words."""
+        return self.genes.sample(rng, direction)
+
+    def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
+        """Return a genome that differs in one to three genes."""
+        return self.genes.mutate(rng, genome, direction)
+
+    def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
+        """Return every gene from one of the two."""
+        return self.genes.cross(rng, first, second)
+
+    def distance(self, first: Genome, second: Genome) -> float:
+        """Count the differing genes that are active."""
+        return self.genes.distance(first, second)
+
+    def parse(self, source: str) -> Genome | None:
+        """Return the literal ``GENOME`` of a rendered program if all its genes are valid."""
+        found = _LITERAL.search(source)
+        if found is None or len(found.group(1)) > _MAX_LITERAL:
+            return None
+        try:
+            genome = ast.literal_eval(found.group(1))
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            return None
+        return genome if self.genes.is_valid(genome) else None

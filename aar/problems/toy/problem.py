@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from statistics import fmean, pvariance
+from tempfile import TemporaryDirectory
 
 from aar.errors import DataMissing, NotFound, ProblemError
 from aar.problems.protocol import (
@@ -190,8 +191,6 @@ class Toy:
     def validate(self) -> Sequence[str]:
         """Search the public values for hidden ones."""
         self.check_data()
-        from tempfile import TemporaryDirectory
-
         with TemporaryDirectory() as scratch:
             task = self.prepare("wave", Stage.MEASURE, 0, Path(scratch))
             public = (task.public / "points.json").read_text(encoding="utf-8")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import re
 import shlex
-from random import Random
 
-from aar.problems.search_space import DirectionBias, Gene, GenePool, Genome
+from aar.problems.search_space import DirectionBias, Gene, GenePool, GeneSearchSpace, Genome
 
 GENE_POOL = GenePool(
     (
@@ -59,31 +56,16 @@ _TREND = """    steps = [points.x[index] - x for index in near]
     return height - slope * step"""
 _MEAN = "    return sum(s * y for s, y in zip(shares, heights)) / sum(shares)"
 _MEDIAN = "    return median(heights)"
-_LITERAL = re.compile(r"^GENOME = (\{[^{}]*\})", re.MULTILINE)
 
 
-class ToySearchSpace:
+class ToySearchSpace(GeneSearchSpace):
     """Neighbourhood averages and local lines."""
 
-    def sample(self, rng: Random, direction: str) -> Genome:
-        """Return a new genome."""
-        return GENE_POOL.sample(rng, direction)
-
-    def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
-        """Return a genome that differs in one to three genes."""
-        return GENE_POOL.mutate(rng, genome, direction)
-
-    def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
-        """Return every gene from one of the two."""
-        return GENE_POOL.cross(rng, first, second)
+    genes = GENE_POOL
 
     def simplify(self, genome: Genome) -> Genome:
         """Return the genome without the trend."""
         return {**genome, "trend": False}
-
-    def distance(self, first: Genome, second: Genome) -> float:
-        """Count the differing genes that are active."""
-        return GENE_POOL.distance(first, second)
 
     def render(self, genome: Genome, *, parent: str | None) -> dict[str, str]:
         """Return ``run.py`` and ``method.yaml``."""
@@ -102,15 +84,6 @@ class ToySearchSpace:
         if parent is not None:
             lines.append(f"parent: {parent}")
         return {"run.py": run, "method.yaml": "\n".join([*lines, ""])}
-
-    def parse(self, source: str) -> Genome | None:
-        """Return the literal ``GENOME`` if all its genes are valid."""
-        found = _LITERAL.search(source)
-        try:
-            genome = ast.literal_eval(found.group(1)) if found else None
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            return None
-        return genome if genome is not None and GENE_POOL.is_valid(genome) else None
 
     def describe(self, genome: Genome) -> str:
         """Return the method in one sentence."""

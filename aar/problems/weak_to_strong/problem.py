@@ -78,16 +78,13 @@ class WeakToStrong:
             NotFound: no such domain.
             ProblemError: the domain has no splits of that stage.
         """
-        from aar.problems.weak_to_strong.bundles import draw_coordinates
-        from aar.problems.weak_to_strong.splits import take_states, train_both_ends
-
         splits.check_stage(domain, stage)
         data = corpus.load_corpus(domain)
         split = splits.draw_split(domain, stage, split_seed, len(data.labels))
-        states = take_states(data, split)
-        supervision = train_both_ends(data, split, states)
+        states = splits.take_states(data, split)
+        supervision = splits.train_both_ends(data, split, states)
         task = Task(domain, stage, split_seed, into / "public", into / "hidden")
-        frame = draw_coordinates(domain, stage, split_seed, data.layers)
+        frame = bundles.draw_coordinates(domain, stage, split_seed, data.layers)
         bundles.write_public(task, data, split, states, frame, supervision.weak)
         bundles.write_hidden(task.hidden, data, split, supervision)
         return task
@@ -112,26 +109,21 @@ class WeakToStrong:
 
         Every split has coordinates of its own, so another draw would be one more of the same. Those of the research
         bundle are the only ones that a researcher can have learnt: a method that does better in them carries such
-            knowledge.
+        knowledge.
         """
-        from aar.problems.weak_to_strong.bundles import RESEARCH_SPLIT, draw_coordinates
-        from aar.problems.weak_to_strong.splits import take_states
-
         data = corpus.load_corpus(task.domain)
         split = splits.draw_split(task.domain, task.stage, task.split_seed, len(data.labels))
-        frame = draw_coordinates(task.domain, Stage.RESEARCH, RESEARCH_SPLIT, data.layers)
-        bundles.write_states(task.public, take_states(data, split), frame)
+        frame = bundles.draw_coordinates(task.domain, Stage.RESEARCH, bundles.RESEARCH_SPLIT, data.layers)
+        bundles.write_states(task.public, splits.take_states(data, split), frame)
 
     def score(self, task: Task, output: Path) -> TaskScore:
         """Count right and wrong predictions of method, teacher and ceiling.
 
         Raises OutputRejected.
         """
-        from aar.problems.weak_to_strong.pgr import read_predictions
-
         hidden = bundles.read_hidden(task.hidden)
         labels = hidden["labels"].astype(bool)
-        right = read_predictions(output, len(labels), self.run_limits.output_bytes) == labels
+        right = pgr.read_predictions(output, len(labels), self.run_limits.output_bytes) == labels
         universe = int(hidden["test_universe"])
         ends = hidden["weak_right"], hidden["ceiling_right"]
         return TaskScore(pgr.count_patterns(right, *ends, universe, hidden["test_rows"]))

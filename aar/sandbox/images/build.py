@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aar.concurrency import suppress_and_log
 from aar.errors import SetupError
@@ -63,33 +65,23 @@ async def build_image(
         await asyncio.to_thread(engine.close)
 
 
-def recipe_digest(kind: Kind) -> str:
-    """Return a digest of the Dockerfile and the pins.
-
-    It is the image's label ``org.aar.recipe``.
-    """
-    folder = resources.files("aar.sandbox.images") / "recipes"
-    digest = hashlib.sha256()
-    for name in (f"{kind}.Dockerfile", f"{kind}.txt"):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -> BuiltImage:
-    base = ensure_base_image(api, wanted_base, say)
+def _build(api: Any, kind: Kind, progress: Callable[[str], None], wanted_base: str) -> BuiltImage:
+    base = ensure_base_image(api, wanted_base, progress)
     python, machine = _python_of(api, base)
     tag, candidate = default_tag(kind), f"aar-candidate:{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory(prefix="aar-image-") as folder:
         context = Path(folder)
         recipes = resources.files("aar.sandbox.images") / "recipes"
-        (context / "requirements.txt").write_bytes((recipes / f"{kind}.txt").read_bytes())
-        (context / "Dockerfile").write_bytes((recipes / f"{kind}.Dockerfile").read_bytes())
-        say(f"fetching packages for Python {python} on {machine}")
+        dockerfile, pins = (recipes / f"{kind}.Dockerfile").read_bytes(), (recipes / f"{kind}.txt").read_bytes()
+        (context / "Dockerfile").write_bytes(dockerfile)
+        (context / "requirements.txt").write_bytes(pins)
+        recipe = hashlib.sha256(dockerfile + pins).hexdigest()[:16]  # the image's label org.aar.recipe
+        progress(f"fetching packages for Python {python} on {machine}")
         fetch_wheels(context / "requirements.txt", context / "wheels", python=python, machine=machine)
-        say(f"building on {base}")
+        progress(f"building on {base}")
         try:
-            _run_build(api, context, candidate, {"BASE_IMAGE": base, "RECIPE": recipe_digest(kind)})
-            say("looking for hidden data in the image")
+            _run_build(api, context, candidate, {"BASE_IMAGE": base, "RECIPE": recipe})
+            progress("looking for hidden data in the image")
             checked = scan_image(api, candidate, index_hosts())
             repository, _, version = tag.rpartition(":")
             api.tag(candidate, repository, version)
@@ -98,7 +90,7 @@ def _build(api: Any, kind: Kind, say: Callable[[str], None], wanted_base: str) -
             with suppress_and_log("what a build left could not be removed"):
                 _untag(api, candidate)
                 api.prune_images(filters={"dangling": True, "label": [f"org.aar.kind={kind}"]})
-    say(f"built {tag}")
+    progress(f"built {tag}")
     return BuiltImage(tag, base, size, checked)
 
 
@@ -118,11 +110,11 @@ def _run_build(api: Any, context: Path, tag: str, arguments: dict[str, str]) -> 
                 forcerm=True,
                 decode=True,
             )
-            said = ""
+            last = ""
             for line in lines:
-                said = line.get("stream", "").strip() or said
+                last = line.get("stream", "").strip() or last
                 if "error" in line:
-                    raise SetupError(f"image build failed: {line['error'][:300]} (after: {said[:200]})")
+                    raise SetupError(f"image build failed: {line['error'][:300]} (after: {last[:200]})")
     finally:
         with suppress_and_log("the archive of a build could not be removed"):
             archive.unlink(missing_ok=True)
@@ -134,13 +126,13 @@ def _python_of(api: Any, base: str) -> tuple[str, str]:
     try:
         api.start(made["Id"])
         code = api.wait(made["Id"])["StatusCode"]
-        said = api.logs(made["Id"]).decode(errors="replace").split()
+        answer = api.logs(made["Id"]).decode(errors="replace").split()
     finally:
         with suppress_and_log("a container could not be removed"):
             api.remove_container(made["Id"], force=True)
-    if code != 0 or len(said) != 2:
+    if code != 0 or len(answer) != 2:
         raise SetupError(f"the base image {base} has no python3", "choose another with --base")
-    return said[0], said[1]
+    return answer[0], answer[1]
 
 
 def _untag(api: Any, tag: str) -> None:
@@ -152,7 +144,7 @@ def _untag(api: Any, tag: str) -> None:
         return
 
 
-_SECONDS = 3600
+_FETCH_SECONDS = 3600
 
 
 def fetch_wheels(requirements: Path, target: Path, *, python: str, machine: str) -> None:
@@ -174,11 +166,11 @@ def fetch_wheels(requirements: Path, target: Path, *, python: str, machine: str)
     vector += ["--abi", f"cp{python.replace('.', '')}", "--abi", "abi3", "--abi", "none"]
     vector += [argument for name in platforms for argument in ("--platform", name)]
     vector += ["-r", str(requirements), "-d", str(target)]
-    done = subprocess.run(vector, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    done = subprocess.run(vector, capture_output=True, text=True, timeout=_FETCH_SECONDS, check=False)
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise SetupError(
-            f"pip cannot fetch the image's packages: {' '.join(said[-2:])[:400]}", "check the package index"
+            f"pip cannot fetch the image's packages: {' '.join(errors[-2:])[:400]}", "check the package index"
         )
 
 
@@ -187,8 +179,6 @@ def index_hosts() -> set[str]:
 
     None of them may appear in an image.
     """
-    from urllib.parse import urlsplit
-
     done = subprocess.run([*_pip(), "config", "list"], capture_output=True, text=True, timeout=60, check=False)
     words = [word.strip("'\"") for word in done.stdout.replace("=", " ").split()]
     words += [os.environ.get(name, "") for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL")]
@@ -197,8 +187,6 @@ def index_hosts() -> set[str]:
 
 
 def _pip() -> list[str]:
-    import importlib.util
-
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     for program in ("pip3", "pip"):

@@ -36,8 +36,8 @@ def prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def list_processes() -> dict[int, tuple[int, bytes]]:
-    """Return live processes: pid -> (parent, state). Zombies are left out."""
+def _live() -> dict[int, list[bytes]]:
+    """Return the fields after the name in ``/proc/PID/stat``, for every process but zombies."""
     processes = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -47,10 +47,15 @@ def list_processes() -> dict[int, tuple[int, bytes]]:
                 line = file.read()
         except OSError:
             continue
-        state, parent = line[line.rindex(b")") + 2 :].split(None, 2)[:2]
-        if state not in (b"Z", b"X"):
-            processes[int(name)] = (int(parent), state)
+        fields = line[line.rindex(b")") + 2 :].split()
+        if fields[0] not in (b"Z", b"X"):
+            processes[int(name)] = fields
     return processes
+
+
+def list_processes() -> dict[int, int]:
+    """Return live processes: pid -> parent. Zombies are left out."""
+    return {pid: int(fields[1]) for pid, fields in _live().items()}
 
 
 def total_usage() -> tuple[int, float]:
@@ -59,28 +64,18 @@ def total_usage() -> tuple[int, float]:
     For hosts without accounting per sandbox.
     """
     page, tick = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
-    memory, ticks = 0, 0
-    for pid in list_processes():
-        try:
-            with open(f"/proc/{pid}/stat", "rb") as file:
-                line = file.read()
-        except OSError:
-            continue
-        fields = line[line.rindex(b")") + 2 :].split()
-        ticks += sum(int(field) for field in fields[11:15])
-        memory += int(fields[21]) * page
-    return memory, ticks / tick
+    processes = _live().values()
+    memory = sum(int(fields[21]) for fields in processes) * page
+    return memory, sum(int(field) for fields in processes for field in fields[11:15]) / tick
 
 
-def descendants(
-    roots: Collection[int], processes: dict[int, tuple[int, bytes]], spare: Collection[int] = frozenset()
-) -> set[int]:
+def _descendants(roots: Collection[int], processes: dict[int, int], spare: Collection[int] = frozenset()) -> set[int]:
     """Return all live descendants of ``roots``.
 
     The roots themselves, and ``spare`` with all below them, are left out.
     """
     children: dict[int, list[int]] = {}
-    for pid, (parent, _state) in processes.items():
+    for pid, parent in processes.items():
         children.setdefault(parent, []).append(pid)
     found: set[int] = set()
     todo = list(roots)
@@ -109,7 +104,7 @@ def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset(
     """
     frozen: set[int] = set()
     for _ in range(rounds):
-        fresh = descendants(roots, list_processes(), spare) - frozen
+        fresh = _descendants(roots, list_processes(), spare) - frozen
         if not fresh:
             break
         for pid in fresh:
@@ -234,17 +229,17 @@ def _reap_all(child: int, sock: socket.socket) -> bytes:
 
     The command's status is reported at once where other processes remain.
     """
-    told = b""
+    report = b""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG if told else 0)
+            pid, status = os.waitpid(-1, os.WNOHANG if report else 0)
         except ChildProcessError:
-            return told
+            return report
         if pid == 0:
-            sock.sendall(told)
-            told = b""
+            sock.sendall(report)
+            report = b""
         elif pid == child:
-            told = MESSAGE.pack(b"S", status)
+            report = MESSAGE.pack(b"S", status)
 
 
 def _spawn(argv: list[str], env: dict[str, str], cwd: str, stdin: int, output: int) -> int:

@@ -1,5 +1,4 @@
-"""Blend the weak labels with the student's own hardened predictions, so that it may overrule labels it finds
-implausible (Burns et al. 2023)."""
+"""Blend weak labels with own hardened predictions (Burns et al. 2023)."""
 
 import w2s
 

@@ -1,4 +1,4 @@
-"""Train on the half of the pool that the teacher is surest about, taken from both predicted classes alike."""
+"""Train on the items the teacher is surest about, half of each class."""
 
 import w2s
 

@@ -1,4 +1,4 @@
-"""Relabel every pool item by a head that never saw its label, three times over, then train on the result."""
+"""Relabel three times by heads that never saw the item; train on that."""
 
 import numpy as np
 import w2s

@@ -1,5 +1,4 @@
-"""Treat the weak score as a noisy observation of the true label: alternate between a posterior and a head trained
-on it."""
+"""Alternate between true labels' posterior and a head trained on it."""
 
 import numpy as np
 import w2s

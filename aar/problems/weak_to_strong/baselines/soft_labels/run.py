@@ -1,4 +1,4 @@
-"""Keep the teacher's probabilities as targets: a label it doubts pulls less than one it is sure of."""
+"""Keep the teacher's probabilities as targets, so that doubtful labels pull less."""
 
 import w2s
 

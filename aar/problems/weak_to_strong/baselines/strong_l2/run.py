@@ -1,5 +1,4 @@
-"""Vanilla with a hundred times the regularisation, and the threshold at the pool's median: noisy labels want a
-stiff head."""
+"""Vanilla with hundredfold regularisation, and the threshold at the pool's median."""
 
 import numpy as np
 import w2s

@@ -1,5 +1,4 @@
-"""Train a logistic head on the strong states with the teacher's hard labels, as the ceiling is trained on true
-ones (Burns et al. 2023)."""
+"""Train a logistic head on the teacher's hard labels (Burns et al. 2023)."""
 
 import w2s
 

@@ -1,4 +1,4 @@
-"""Ignore the teacher: judge by the direction between the two classes' prompts in the student's own space."""
+"""Ignore the teacher: judge by the direction between the classes' prompts."""
 
 import w2s
 

@@ -1,4 +1,8 @@
-"""A small L-BFGS, which saves methods the half second that importing scipy takes."""
+"""A small L-BFGS, in place of ``scipy.optimize.minimize(method="L-BFGS-B")``.
+
+Importing scipy.optimize makes every run of a method slower: the vanilla baseline takes 0.15 s of CPU with this module
+and 0.54 s with scipy, cross_fit 0.37 s and 0.72 s.
+"""
 
 from __future__ import annotations
 
