@@ -144,7 +144,7 @@ def remove_tree(folder: Path) -> None:
         os.close(parent)
 
 
-def prune_deep_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int = MAX_PATH_BYTES) -> int:
+def prune_deep_tree(folder: Path) -> int:
     """Remove entries that are too deep, or have too long a path, to be copied.
 
     Returns the number of removed entries.
@@ -157,14 +157,14 @@ def prune_deep_tree(folder: Path, *, levels: int = MAX_LEVELS, path_bytes: int =
     except FileNotFoundError:
         return 0
     try:
-        return _cut(top, _mount_id(top), levels - 1, path_bytes)
+        return _cut(top, _mount_id(top), MAX_LEVELS - 1, MAX_PATH_BYTES)
     except OSError as error:
         raise SandboxError(f"{folder} cannot be pruned: {error.strerror}", _REMEDY) from error
     finally:
         os.close(top)
 
 
-def _cut(directory: int, mount: int, levels: int, room: int) -> int:
+def _cut(directory: int, mount: int, levels: int, path_bytes: int) -> int:
     """Prune one folder as in ``prune_deep_tree``.
 
     It calls itself at most ``levels`` times deep.
@@ -173,7 +173,7 @@ def _cut(directory: int, mount: int, levels: int, room: int) -> int:
     with os.scandir(directory) as entries:
         for entry in entries:
             is_folder = entry.is_dir(follow_symlinks=False)
-            if len(os.fsencode(entry.name)) > room or (is_folder and levels == 0):
+            if len(os.fsencode(entry.name)) > path_bytes or (is_folder and levels == 0):
                 doomed.append(entry.name)
             elif is_folder:
                 folders.append(entry.name)
@@ -184,7 +184,7 @@ def _cut(directory: int, mount: int, levels: int, room: int) -> int:
         below = _open(directory, name)
         try:
             if _mount_id(below) == mount:
-                cut += _cut(below, mount, levels - 1, room - len(os.fsencode(name)) - 1)
+                cut += _cut(below, mount, levels - 1, path_bytes - len(os.fsencode(name)) - 1)
         finally:
             os.close(below)
     return cut

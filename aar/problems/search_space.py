@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Protocol, runtime_checkable
 
@@ -145,14 +145,13 @@ class DirectionBias:
         return any(re.search(rf"\b{re.escape(word)}", direction, re.IGNORECASE) for word in self.words)
 
 
-@dataclass(frozen=True, slots=True)
-class GenePool:
-    """All genes of a problem, with the biases of directions."""
+class GeneSearchSpace:
+    """The part of a ``SearchSpace`` that a table of genes settles: a subclass simplifies, describes and renders."""
 
     genes: Sequence[Gene]
-    biases: Sequence[DirectionBias] = field(default=())
+    biases: Sequence[DirectionBias] = ()
 
-    def odds(self, direction: str) -> dict[str, dict[Value, float]]:
+    def _odds(self, direction: str) -> dict[str, dict[Value, float]]:
         """Return gene -> value -> odds for the words of ``direction``."""
         odds: dict[str, dict[Value, float]] = {gene.name: {} for gene in self.genes}
         for bias in self.biases:
@@ -163,13 +162,13 @@ class GenePool:
         return odds
 
     def sample(self, rng: Random, direction: str) -> Genome:
-        """Return a new genome."""
-        odds = self.odds(direction)
+        """Return a new genome, its genes weighted by the direction's words."""
+        odds = self._odds(direction)
         return {gene.name: gene.draw(rng, odds[gene.name]) for gene in self.genes}
 
     def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
         """Return a genome that differs in one active gene, sometimes in two or three."""
-        odds = self.odds(direction)
+        odds = self._odds(direction)
         changed = dict(genome)
         touched: set[str] = set()
         for _ in range(rng.choices((1, 2, 3), (6, 3, 1))[0]):
@@ -207,7 +206,18 @@ class GenePool:
             total += min(1.0, abs(choices.index(first[gene.name]) - choices.index(second[gene.name])) / 3)
         return total
 
-    def is_valid(self, genome: object) -> bool:
+    def parse(self, source: str) -> Genome | None:
+        """Return the literal ``GENOME`` of a rendered program if all its genes are valid."""
+        found = _LITERAL.search(source)
+        if found is None or len(found.group(1)) > _MAX_LITERAL:
+            return None
+        try:
+            genome = ast.literal_eval(found.group(1))
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            return None
+        return genome if self._is_valid(genome) else None
+
+    def _is_valid(self, genome: object) -> bool:
         """Return True if ``genome`` has exactly these genes, each with a valid value.
 
         ``genome`` may be any value.
@@ -219,36 +229,3 @@ class GenePool:
 
 def _is_one_of(value: object, values: Iterable[Value]) -> bool:
     return any(type(value) is type(own) and value == own for own in values)
-
-
-class GeneSearchSpace:
-    """The part of a ``SearchSpace`` that a table of genes settles: a subclass describes and renders."""
-
-    genes: GenePool
-
-    def sample(self, rng: Random, direction: str) -> Genome:
-        """Return a new genome, its genes weighted by the direction's words."""
-        return self.genes.sample(rng, direction)
-
-    def mutate(self, rng: Random, genome: Genome, direction: str) -> Genome:
-        """Return a genome that differs in one to three genes."""
-        return self.genes.mutate(rng, genome, direction)
-
-    def cross(self, rng: Random, first: Genome, second: Genome) -> Genome:
-        """Return every gene from one of the two."""
-        return self.genes.cross(rng, first, second)
-
-    def distance(self, first: Genome, second: Genome) -> float:
-        """Count the differing genes that are active."""
-        return self.genes.distance(first, second)
-
-    def parse(self, source: str) -> Genome | None:
-        """Return the literal ``GENOME`` of a rendered program if all its genes are valid."""
-        found = _LITERAL.search(source)
-        if found is None or len(found.group(1)) > _MAX_LITERAL:
-            return None
-        try:
-            genome = ast.literal_eval(found.group(1))
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            return None
-        return genome if self.genes.is_valid(genome) else None

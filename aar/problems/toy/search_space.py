@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from aar.problems.search_space import DirectionBias, Gene, GenePool, GeneSearchSpace, Genome
-
-GENE_POOL = GenePool(
-    (
-        Gene("neighbours", {1: 1, 3: 1, 5: 2, 10: 2, 20: 2, 60: 1}, ordered=True),
-        Gene("nearer_counts_more", {False: 1, True: 1}),
-        Gene("trend", {False: 2, True: 1}),
-        Gene("middle", {"mean": 3, "median": 1}, needs="trend", needs_not=(True,)),
-    ),
-    (
-        DirectionBias(("neighbour", "near"), {"neighbours": {60: 0.1}, "nearer_counts_more": {True: 4}}),
-        DirectionBias(("simple", "shape"), {"trend": {True: 6}, "neighbours": {20: 3, 60: 3}}),
-        DirectionBias(("odd", "further off"), {"middle": {"median": 8}, "trend": {True: 0.2}}),
-    ),
-)
-"""``trend`` fits a straight line to the neighbours instead of taking their middle."""
+from aar.problems.search_space import DirectionBias, Gene, GeneSearchSpace, Genome
 
 _RUN = '''"""{title}
 
@@ -61,7 +46,18 @@ _MEDIAN = "    return median(heights)"
 class ToySearchSpace(GeneSearchSpace):
     """Neighbourhood averages and local lines."""
 
-    genes = GENE_POOL
+    genes = (
+        Gene("neighbours", {1: 1, 3: 1, 5: 2, 10: 2, 20: 2, 60: 1}, ordered=True),
+        Gene("nearer_counts_more", {False: 1, True: 1}),
+        Gene("trend", {False: 2, True: 1}),
+        Gene("middle", {"mean": 3, "median": 1}, needs="trend", needs_not=(True,)),
+    )
+    """``trend`` fits a straight line to the neighbours instead of taking their middle."""
+    biases = (
+        DirectionBias(("neighbour", "near"), {"neighbours": {60: 0.1}, "nearer_counts_more": {True: 4}}),
+        DirectionBias(("simple", "shape"), {"trend": {True: 6}, "neighbours": {20: 3, 60: 3}}),
+        DirectionBias(("odd", "further off"), {"middle": {"median": 8}, "trend": {True: 0.2}}),
+    )
 
     def simplify(self, genome: Genome) -> Genome:
         """Return the genome without the trend."""

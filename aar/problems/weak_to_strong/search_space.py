@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from aar.problems.search_space import DirectionBias, Gene, GenePool, GeneSearchSpace, Genome
+from aar.problems.search_space import DirectionBias, Gene, GeneSearchSpace, Genome
 from aar.problems.weak_to_strong.search_programs import render_program
 
 
@@ -187,8 +187,6 @@ DIRECTION_BIASES = (
     ),
 )
 
-GENE_POOL = GenePool(GENES, DIRECTION_BIASES)
-
 MAX_TITLE = 120
 _TRIAL = """cd {directory} || exit 1
 for domain in $(ls {data}); do
@@ -217,7 +215,8 @@ status=$?; rm -f trial-*.npy; exit $status"""
 class WeakToStrongSearchSpace(GeneSearchSpace):
     """Methods made of heads on frozen states, label sources, repairs, filters and ensembles."""
 
-    genes = GENE_POOL
+    genes = GENES
+    biases = DIRECTION_BIASES
 
     def simplify(self, genome: Genome) -> Genome:
         """Remove the costliest component of a genome.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -140,13 +140,8 @@ class ChannelSandbox:
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         output_limit: int = 64 * 1024,
-        on_output: Callable[[bytes], None] | None = None,
     ) -> ExecResult:
-        """Run a command to its end: see ``Sandbox.exec``.
-
-        Args:
-            on_output: receives the first half of ``output_limit`` as it comes, then the retained tail.
-        """
+        """Run a command to its end: see ``Sandbox.exec``."""
         fields = {
             "command": command if isinstance(command, str) else list(command),
             "cwd": cwd,
@@ -155,7 +150,7 @@ class ChannelSandbox:
             "limit": output_limit,
         }
         limit = timeout + GRACE_SECONDS
-        reply = await self._call("exec", fields, stdin, timeout=limit, most=output_limit, on_data=on_output)
+        reply = await self._call("exec", fields, stdin, timeout=limit, most=output_limit)
         result = transfer.parse_exec_result(reply.fields, reply.data)
         if result.reason in _INCIDENT_REASONS:
             self._report(result.reason, str(command)[:200])
@@ -269,12 +264,11 @@ class ChannelSandbox:
         *,
         timeout: float = CALL_SECONDS,
         most: int = _TEXT_LIMIT,
-        on_data: Callable[[bytes], None] | None = None,
     ) -> ChannelReply:
         if self._destroyed:
             raise SandboxGone(f"sandbox {self._spec.name} was destroyed")
         try:
-            reply = await self._channel.call(op, fields, payload, timeout=timeout, most=most, on_data=on_data)
+            reply = await self._channel.call(op, fields, payload, timeout=timeout, most=most)
             transfer.raise_for_error(reply.fields, fields)
         except SandboxGone as gone:
             await self._lost(gone)

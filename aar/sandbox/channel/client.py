@@ -12,7 +12,7 @@ import json
 import math
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,6 @@ def write_config(
     watch_memory: bool = False,
     rlimits: dict[str, int] | None = None,
     abandoned_after: float = ABANDONED_SECONDS,
-    oom_files: Sequence[str] = OOM_FILES,
 ) -> None:
     """Write the server's configuration into the channel's directory.
 
@@ -97,7 +96,6 @@ def write_config(
         watch_workspace, watch_memory: True if the server must limit them, because the kernel does not.
         rlimits: further resource limits, by the names of ``server.limits``.
         abandoned_after: seconds without any controller after which the sandbox ends itself.
-        oom_files: where the kernel's count of out-of-memory kills may be found inside.
     """
     config: dict[str, Any] = {
         "socket": f"{CHANNEL_TARGET}/{SOCKET_NAME}",
@@ -107,7 +105,7 @@ def write_config(
         "abandoned_after": abandoned_after,
         "quota": spec.workspace_bytes if watch_workspace else None,
         "memory": spec.memory_bytes if watch_memory else None,
-        "oom_files": list(oom_files),
+        "oom_files": list(OOM_FILES),
         "seccomp": kernel.filter_programs(),
     }
     path = directory / CONFIG_NAME
@@ -175,8 +173,7 @@ class ChannelReply:
 @dataclass(slots=True)
 class _Pending:
     future: asyncio.Future[dict[str, Any]]
-    room: int
-    on_data: Callable[[bytes], None] | None
+    bytes_left: int
     data: bytearray = field(default_factory=bytearray)
 
 
@@ -267,14 +264,12 @@ class ChannelClient:
         *,
         timeout: float,
         most: int = 1 << 20,
-        on_data: Callable[[bytes], None] | None = None,
     ) -> ChannelReply:
         """Send a request and wait for the end of its reply.
 
         Args:
             timeout: seconds after which the sandbox counts as gone.
             most: bytes that the reply may carry; more is an attack.
-            on_data: called with each piece as it comes.
 
         Raises:
             SandboxGone: the connection ended, or the reply was missing or malformed.
@@ -282,7 +277,7 @@ class ChannelClient:
         if self._writer is None or self._broken:
             raise SandboxGone(self._gone())
         number = next(self._numbers)
-        pending = _Pending(asyncio.get_running_loop().create_future(), most, on_data)
+        pending = _Pending(asyncio.get_running_loop().create_future(), most)
         self._pending[number] = pending
         try:
             async with asyncio.timeout(timeout):
@@ -349,12 +344,10 @@ class ChannelClient:
         pending = self._pending.get(number) if isinstance(number, int) else None
         if pending is None:  # the hello, or the rest of an abandoned reply
             return
-        if len(payload) > pending.room:
+        if len(payload) > pending.bytes_left:
             raise BadFrame("the sandbox sent more than was requested")
-        pending.room -= len(payload)
+        pending.bytes_left -= len(payload)
         pending.data += payload
-        if payload and pending.on_data is not None:
-            pending.on_data(payload)
         done = header.get("done")
         if done is not None and not pending.future.done():
             if not isinstance(done, dict):

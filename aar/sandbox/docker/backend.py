@@ -39,7 +39,6 @@ class DockerBackend(ChannelBackend["ContainerHostControl"]):
     """Sandboxes that are containers.
 
     Args:
-        host: address of the engine; empty means the setting ``AAR_DOCKER_HOST``, or the docker SDK's default.
         image: default image; empty means the one that ``aar sandbox build`` makes.
         runtime: another runtime of the engine, such as ``runsc`` (gVisor); empty means its default.
         abandoned_after, on_incident: as for ``ChannelBackend``.
@@ -49,14 +48,13 @@ class DockerBackend(ChannelBackend["ContainerHostControl"]):
 
     def __init__(
         self,
-        host: str = "",
         image: str = "",
         runtime: str = "",
         abandoned_after: float = ABANDONED_SECONDS,
         on_incident: IncidentSink | None = None,
     ) -> None:
         super().__init__(abandoned_after, on_incident)
-        self._engine = Engine(host)
+        self._engine = Engine()
         self._image = image
         self._runtime = runtime
 

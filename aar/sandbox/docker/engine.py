@@ -33,14 +33,10 @@ _START = "start the Docker engine and give this user access to its socket"
 
 
 class Engine:
-    """A connection to one engine, opened at the first call.
+    """A connection to the engine of the setting, or the docker SDK's default, opened at the first call."""
 
-    Args:
-        host: its address; empty means the setting, or the docker SDK's default.
-    """
-
-    def __init__(self, host: str = "") -> None:
-        self._host = host or get_settings().docker_host
+    def __init__(self) -> None:
+        self._host = get_settings().docker_host
         self._client: Any = None
         self._remaps: bool | None = None
         self._lock = asyncio.Lock()

@@ -42,7 +42,6 @@ async def build_image(
     progress: Callable[[str], None] = lambda _line: None,
     *,
     base: str = "",
-    host: str = "",
 ) -> BuiltImage:
     """Build the image of that kind and scan it.
 
@@ -52,13 +51,12 @@ async def build_image(
         kind: ``cpu`` or ``gpu``.
         progress: called with one line a step, from a thread.
         base: base image; empty means ``python:3.11-slim``, or one made from Debian packages where there is no registry.
-        host: address of the engine; empty means the one that sandboxes use.
 
     Raises:
         SandboxUnavailable: the engine does not answer.
         SetupError: a step failed; names it.
     """
-    engine = Engine(host)
+    engine = Engine()
     try:
         return await engine.call(lambda api: _build(api, kind, progress, base))
     finally:

@@ -146,15 +146,15 @@ def create_cgroup(name: str, root: Path = _ROOT, note: Callable[[Cgroup], None] 
     return group
 
 
-def cgroup_of_process(pid: int, root: Path = _ROOT) -> Cgroup | None:
+def cgroup_of_process(pid: int) -> Cgroup | None:
     """Return the group of a host process. None when the process has ended."""
     try:
         own = _own_groups(str(pid))
     except OSError:
         return None
-    if (root / "cgroup.controllers").exists():
-        return Cgroup(2, {"": root / own.get("", "/").lstrip("/")})
-    return Cgroup(1, {c: root / c / own.get(c, "/").lstrip("/") for c in _V1_CONTROLLERS})
+    if (_ROOT / "cgroup.controllers").exists():
+        return Cgroup(2, {"": _ROOT / own.get("", "/").lstrip("/")})
+    return Cgroup(1, {c: _ROOT / c / own.get(c, "/").lstrip("/") for c in _V1_CONTROLLERS})
 
 
 def cgroup_to_json(group: Cgroup | None) -> dict[str, str]:

@@ -95,7 +95,7 @@ def send_signal(pid: int, number: int) -> None:
         return
 
 
-def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset(), rounds: int = 20) -> bool:
+def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset()) -> bool:
     """Stop and then kill every descendant of ``roots`` outside ``spare``.
 
     Returns True if any was found.
@@ -103,7 +103,7 @@ def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset(
     Stopping first: a stopped process still counts under the process limit, so a fork bomb cannot outrun the walk.
     """
     frozen: set[int] = set()
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         fresh = _descendants(roots, list_processes(), spare) - frozen
         if not fresh:
             break
@@ -120,6 +120,7 @@ MESSAGE = struct.Struct("=ci")
 
 _SIZE = struct.Struct("=I")
 _NICE = 5
+_ROUNDS = 20
 _IDLE_SECONDS = 20.0
 
 

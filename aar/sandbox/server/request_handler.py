@@ -195,9 +195,6 @@ class RequestHandler:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             answer({"error": "request", "message": f"{type(error).__name__}: {error}"})
 
-    def op_ping(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        answer({"uptime": time.monotonic() - self._began})
-
     def op_exec(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
         number, connection = request["id"], self.connection
 

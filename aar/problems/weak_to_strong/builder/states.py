@@ -153,7 +153,7 @@ def fit_projection(states: NDArray[np.float32], kept: int = KEPT) -> Projection:
     return Projection(mean, np.stack(axes))
 
 
-def quantise(values: NDArray[np.float32], step: float = STEP) -> NDArray[np.int8]:
-    """Round to multiples of ``step``, clipped to int8."""
-    steps = np.clip(np.rint(values / np.float32(step)), -127, 127)
+def quantise(values: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Round to multiples of ``STEP``, clipped to int8."""
+    steps = np.clip(np.rint(values / np.float32(STEP)), -127, 127)
     return np.asarray(steps, dtype=np.int8)
