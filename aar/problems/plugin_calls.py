@@ -169,29 +169,29 @@ def _seconds(problem: Problem, method: str) -> float:
 
 
 def _overrun(name: str, method: str, cause: str, seconds: float, memory: int) -> PluginFailed:
-    said = {
+    reason = {
         "time": f"took longer than {seconds:g} s",
         "memory": f"took more than {memory / 1024**2:.0f} MiB of memory",
     }.get(cause, "ended its process")
-    return PluginFailed(f"problem {name}: {method} {said}", _REMEDY, cause=cause)
+    return PluginFailed(f"problem {name}: {method} {reason}", _REMEDY, cause=cause)
 
 
 # The following code runs in the worker process.
 
 
 def _load(reference: str) -> None:
-    _made_here.cache_clear()
-    _made_here(ProblemOrigin(reference))
+    _make_once.cache_clear()
+    _make_once(ProblemOrigin(reference))
 
 
 @lru_cache(maxsize=4)
-def _made_here(origin: ProblemOrigin) -> Problem:
+def _make_once(origin: ProblemOrigin) -> Problem:
     found = find_problem(origin.reference)
     return small_problem(found) if origin.small else found
 
 
 def _answer(origin: ProblemOrigin, method: str, args: tuple[Any, ...]) -> Any:
-    return _guarded(_made_here(origin), method, args)
+    return _guarded(_make_once(origin), method, args)
 
 
 def _guarded(problem: Problem, method: str, args: tuple[Any, ...]) -> Any:
@@ -228,16 +228,16 @@ def _plain(problem: Problem, method: str, answer: Any) -> Any:
     """Return the result if it has the type that the protocol promises."""
     if method in GIVES:
         if not isinstance(answer, GIVES[method]) or (isinstance(answer, str) and method in _LISTS):
-            raise _odd(problem, method, answer, "list" if method in _LISTS else "Path")
+            raise _unexpected(problem, method, answer, "list" if method in _LISTS else "Path")
         return None
     wanted = _ANSWERS.get(method)
     if wanted is None:
         return None
     if not isinstance(answer, wanted):
-        raise _odd(problem, method, answer, wanted.__name__)
+        raise _unexpected(problem, method, answer, wanted.__name__)
     if isinstance(answer, TaskScore):
         if not isinstance(answer.parts, Mapping):
-            raise _odd(problem, method, answer.parts, "mapping of parts")
+            raise _unexpected(problem, method, answer.parts, "mapping of parts")
         return TaskScore({_text(name): _number(part) for name, part in answer.parts.items()})
     if isinstance(answer, Estimate):
         return _numbers(problem, answer, levels=_MOST_LEVELS)
@@ -251,9 +251,9 @@ def _numbers(problem: Problem, found: object, *, levels: int) -> Estimate:
     """Return a pooled estimate of plain floats, its domains included."""
     if not isinstance(found, Estimate) or levels == 0:
         wanted = "Estimate" if levels else f"part at most {_MOST_LEVELS} levels deep"
-        raise _odd(problem, "pool", found, wanted)
+        raise _unexpected(problem, "pool", found, wanted)
     if not isinstance(found.by_domain, Mapping):
-        raise _odd(problem, "pool", found.by_domain, "mapping of domains")
+        raise _unexpected(problem, "pool", found.by_domain, "mapping of domains")
     return Estimate(
         **{name: _number(getattr(found, name)) for name in ("mean", "standard_error", "low", "high")},
         tasks=int(found.tasks),
@@ -281,7 +281,7 @@ def _text(value: object) -> str:
     return make_storable(said)
 
 
-def _odd(problem: Problem, method: str, answer: object, wanted: str) -> PluginFailed:
+def _unexpected(problem: Problem, method: str, answer: object, wanted: str) -> PluginFailed:
     got, article = type(answer).__name__, "an" if wanted[0] in "AEIOU" else "a"
     message = f"problem {problem.name}: {method} returned a {got}, expected {article} {wanted}"
     return PluginFailed(message, _REMEDY, cause="answer")

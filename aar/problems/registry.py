@@ -97,11 +97,11 @@ def find_problem(name_or_path: str | Path) -> Problem:
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.startswith((".", "~")):
         folder = Path(text).expanduser()
-        return _remembered(_from_folder(folder), ProblemOrigin(str(folder.absolute())))
+        return _registered(_from_folder(folder), ProblemOrigin(str(folder.absolute())))
     entries = entry_points(group=GROUP, name=text)
     if not entries:
         raise _unknown(text)
-    return _remembered(_from_entry_point(next(iter(entries))), ProblemOrigin(text))
+    return _registered(_from_entry_point(next(iter(entries))), ProblemOrigin(text))
 
 
 def small_problem(problem: Problem) -> Problem:
@@ -112,8 +112,8 @@ def small_problem(problem: Problem) -> Problem:
     """
     if not isinstance(problem, SizedProblem):
         return problem
-    made, origin = _kept(problem.small(), f"the small size of problem {problem.name}"), origin_of(problem)
-    return made if origin is None else _remembered(made, ProblemOrigin(origin.reference, small=True))
+    made, origin = _checked(problem.small(), f"the small size of problem {problem.name}"), origin_of(problem)
+    return made if origin is None else _registered(made, ProblemOrigin(origin.reference, small=True))
 
 
 def origin_of(problem: Problem) -> ProblemOrigin | None:
@@ -151,18 +151,18 @@ def _folder_of(problem: Problem) -> Path | None:
     return Path(source).parent if source else None
 
 
-def _remembered(problem: Problem, origin: ProblemOrigin) -> Problem:
+def _registered(problem: Problem, origin: ProblemOrigin) -> Problem:
     number = id(problem)
     _made[number] = _Made(origin, _attributes(problem))
     try:
         weakref.finalize(problem, _made.pop, number, None).atexit = False
     except TypeError:
         _made[number] = _Made(origin, frozenset())
-        _kept_alive.append(problem)
+        _strong_references.append(problem)
     return problem
 
 
-_kept_alive: list[Problem] = []
+_strong_references: list[Problem] = []
 """Problems without weak references: if one were freed, another object could take its identity."""
 
 
@@ -180,14 +180,14 @@ def _unknown(name: str) -> NotFound:
 
 def _from_entry_point(entry: EntryPoint) -> Problem:
     try:
-        with _undisturbed():
+        with _isolated():
             made = entry.load()()
     except (Exception, SystemExit) as error:
         raise ProblemError(
             f"problem {entry.name!r} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}",
             "Reinstall or update the package that provides it",
         ) from error
-    return _kept(made, f"problem {entry.name!r} ({entry.value})")
+    return _checked(made, f"problem {entry.name!r} ({entry.value})")
 
 
 def _from_folder(folder: Path) -> Problem:
@@ -195,7 +195,7 @@ def _from_folder(folder: Path) -> Problem:
     if not source.is_file():
         raise NotFound(f"no problem at {folder}: it has no problem.py", "Copy aar/problems/toy to start your own")
     try:
-        with _undisturbed():
+        with _isolated():
             module = _load_package(folder.resolve())
         classes = [
             member
@@ -203,9 +203,9 @@ def _from_folder(folder: Path) -> Problem:
             if member.__module__ == module.__name__ and hasattr(member, "prepare") and hasattr(member, "score")
         ]
         if len(classes) == 1:
-            with _undisturbed():
+            with _isolated():
                 made = classes[0]()
-            return _kept(made, str(source))
+            return _checked(made, str(source))
     except ProblemError:
         raise
     except (Exception, SystemExit) as error:
@@ -219,7 +219,7 @@ def _from_folder(folder: Path) -> Problem:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _isolated() -> Iterator[None]:
     """Isolate this process from the start of foreign code.
 
     Its output goes to standard error, because standard output is read by programs. The folder and signals are restored.
@@ -268,7 +268,7 @@ def _load_package(folder: Path) -> ModuleType:
     return module
 
 
-def _kept(made: object, what: str) -> Problem:
+def _checked(made: object, what: str) -> Problem:
     if isinstance(made, Problem):
         return made
     promised = [name for name in vars(Problem) if not name.startswith("_")] + list(Problem.__annotations__)

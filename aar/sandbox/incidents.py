@@ -88,22 +88,17 @@ class BackendOutageMonitor:
 
     Args:
         seconds: longest wait of each user.
-        tell: called with the backend's error and the next step: ``try 5, next in 16 s``, ``answers again after 94 s``,
-            ``given up``.
+        on_change: called with the backend's error and the next step: ``try 5, next in 16 s``, ``given up``, ``answers
+            again after 94 s``.
     """
 
     def __init__(
         self, seconds: float = PATIENCE_SECONDS, on_change: Callable[[BackendAway, str], None] | None = None
     ) -> None:
         self._seconds = seconds
-        self._tell = on_change
+        self._on_change = on_change
         self._last: BackendAway | None = None
-        self._began = self._told = self._failed = 0.0
-
-    @property
-    def is_down(self) -> bool:
-        """True if the backend did not answer when it was last needed."""
-        return self._last is not None
+        self._began = self._reported = self._failed = 0.0
 
     async def run_when_up(self, work: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T:
         """Run work that needs the backend, with retries during an outage.
@@ -119,7 +114,7 @@ class BackendOutageMonitor:
         began: float | None = None
         tries = 0
         while True:
-            asked = monotonic()
+            started = monotonic()
             try:
                 done = await work()
             except BackendAway as error:
@@ -136,7 +131,7 @@ class BackendOutageMonitor:
                 self._note(error, f"try {tries}, next in {pause:.0f} s")
                 await _sleep(pause, stop)
             else:
-                self._answers(asked)
+                self._answers(started)
                 return done
 
     def _note(self, error: BackendAway, then: str, *, always: bool = False) -> None:
@@ -144,17 +139,17 @@ class BackendOutageMonitor:
         if self._last is None:
             self._began = moment
         first, self._last, self._failed = self._last is None, error, moment
-        if self._tell is not None and (first or always or moment - self._told >= _NOTIFY_SECONDS):
-            self._told = moment
-            self._tell(error, then)
+        if self._on_change is not None and (first or always or moment - self._reported >= _NOTIFY_SECONDS):
+            self._reported = moment
+            self._on_change(error, then)
 
-    def _answers(self, asked: float) -> None:
+    def _answers(self, started: float) -> None:
         # A check from before the last failure is out of date.
-        if self._last is None or asked < self._failed:
+        if self._last is None or started < self._failed:
             return
         error, self._last = self._last, None
-        if self._tell is not None:
-            self._tell(error, f"answers again after {monotonic() - self._began:.0f} s")
+        if self._on_change is not None:
+            self._on_change(error, f"answers again after {monotonic() - self._began:.0f} s")
 
 
 async def _sleep(seconds: float, stop: asyncio.Event | None) -> None:

@@ -74,13 +74,13 @@ class Leases:
     ) -> None:
         self._cores = tuple(sorted(os.sched_getaffinity(0) if cores is None else cores))
         self._gpus = tuple(detect_gpus() if gpus is None else gpus)
-        kept = max(1, len(self._cores) // 4) if scoring_cores is None else scoring_cores
-        kept = min(kept, len(self._cores) - 1)
-        self.scoring_cores = self._cores[len(self._cores) - kept :] if kept else self._cores
+        reserved = max(1, len(self._cores) // 4) if scoring_cores is None else scoring_cores
+        reserved = min(reserved, len(self._cores) - 1)
+        self.scoring_cores = self._cores[len(self._cores) - reserved :] if reserved else self._cores
         """Cores for scoring runs."""
-        self.shared_cores = self._cores[: len(self._cores) - kept] or self._cores
+        self.shared_cores = self._cores[: len(self._cores) - reserved] or self._cores
         """Cores shared by all researchers."""
-        self._exclusive = kept > 0
+        self._exclusive = reserved > 0
         self._book = (lease_file or runtime_root() / "leases.json").absolute()
         self._over: set[str] = set()
 

@@ -41,7 +41,7 @@ _COPY_SECONDS = 900.0
 _POLL_SECONDS = 0.02
 _END_HOLDER = "End the process that holds it"
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
-_MENDED = (0, 1, 2)
+_REPAIRED = (0, 1, 2)
 """Exit codes of e2fsck: sound, or repaired."""
 
 
@@ -68,21 +68,21 @@ def prepare(workspace: Path, size: int, owner: int | None) -> bool:
         return False
     if workspace.is_mount():
         # The former copy is older than the mounted image, and must not be taken for the newest later.
-        _forget_kept(workspace)
+        _remove_older_copy(workspace)
         if workspace.stat().st_uid != owner:
-            _give(workspace, owner)
+            _change_owner(workspace, owner)
         return True
     _settle(workspace)
     workspace.mkdir(parents=True, exist_ok=True)
     if not can_mount():
-        _give(workspace, owner)
+        _change_owner(workspace, owner)
         return False
-    part = _beside(workspace, "part")
+    part = _sibling(workspace, "part")
     _format(part, size, owner)
     if any(workspace.iterdir()):
         prune_deep_tree(workspace)
         _fill(part, workspace, owner)
-    image = _beside(workspace, "ext4")
+    image = _sibling(workspace, "ext4")
     part.rename(image)
     _mount(image, workspace)
     _drop_lost_and_found(workspace)
@@ -106,11 +106,11 @@ def release(workspace: Path) -> int:
     if workspace.is_mount():
         _drop_lost_and_found(workspace)
         cut = prune_deep_tree(workspace)
-        _forget_kept(workspace)
-        copy = _beside(workspace, "copy")
+        _remove_older_copy(workspace)
+        copy = _sibling(workspace, "copy")
         copy.mkdir()
         _copy(workspace, copy)
-        copy.rename(_beside(workspace, "kept"))
+        copy.rename(_sibling(workspace, "kept"))
         _unmount(workspace)
     return cut + _settle(workspace)
 
@@ -126,10 +126,10 @@ def discard(workspace: Path) -> None:
     if workspace.is_mount():
         _unmount(workspace)
     # First the folder: see _wait_for_release.
-    for folder in (workspace, *(_beside(workspace, name) for name in ("kept", "copy", "old"))):
+    for folder in (workspace, *(_sibling(workspace, name) for name in ("kept", "copy", "old"))):
         remove_tree(folder)
     for name in ("ext4", "part"):
-        _remove_image(_beside(workspace, name))
+        _remove_image(_sibling(workspace, name))
 
 
 def unmount_below(folder: Path) -> None:
@@ -171,12 +171,12 @@ def _settle(workspace: Path) -> int:
 
     Returns the number of entries left out, as ``release`` does.
     """
-    image, kept, old = (_beside(workspace, name) for name in ("ext4", "kept", "old"))
+    image, kept, old = (_sibling(workspace, name) for name in ("ext4", "kept", "old"))
     cut = 0
     if image.exists() and not kept.exists():
         # The only copy of the last sandbox's files.
         _wait_for_release(image)
-        _mend(image)
+        _repair(image)
         workspace.mkdir(parents=True, exist_ok=True)
         _mount(image, workspace)
         return release(workspace)
@@ -190,24 +190,24 @@ def _settle(workspace: Path) -> int:
         image.unlink(missing_ok=True)
         kept.rename(workspace)
     remove_tree(old)
-    remove_tree(_beside(workspace, "copy"))
-    _remove_image(_beside(workspace, "part"))
+    remove_tree(_sibling(workspace, "copy"))
+    _remove_image(_sibling(workspace, "part"))
     return cut
 
 
-def _forget_kept(workspace: Path) -> None:
+def _remove_older_copy(workspace: Path) -> None:
     """Remove a copy that is older than the mounted image.
 
     A half-removed copy must not be taken for a complete one.
     """
-    kept, copy = _beside(workspace, "kept"), _beside(workspace, "copy")
+    kept, copy = _sibling(workspace, "kept"), _sibling(workspace, "copy")
     remove_tree(copy)
     if kept.exists():
         kept.rename(copy)
         remove_tree(copy)
 
 
-def _beside(workspace: Path, kind: str) -> Path:
+def _sibling(workspace: Path, kind: str) -> Path:
     return workspace.with_name(f".{workspace.name}.{kind}")
 
 
@@ -219,9 +219,9 @@ def _format(image: Path, size: int, owner: int) -> None:
     _run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal,^resize_inode", "-E", extended, str(image))
 
 
-def _mend(image: Path) -> None:
+def _repair(image: Path) -> None:
     """Repair an image that was mounted when the machine stopped."""
-    _run("e2fsck", "-f", "-y", str(image), accepted=_MENDED, seconds=_COPY_SECONDS)
+    _run("e2fsck", "-f", "-y", str(image), accepted=_REPAIRED, seconds=_COPY_SECONDS)
 
 
 def _mount(image: Path, target: Path) -> None:
@@ -240,7 +240,7 @@ def _fill(image: Path, source: Path, owner: int) -> None:
 
     Only these commands see the mount, and it ends with them.
     """
-    target = _beside(source, "copy")
+    target = _sibling(source, "copy")
     target.mkdir()
     steps = 'mount -t ext4 -o "$1" "$2" "$3" && cp -a --sparse=always --one-file-system -- "$4/." "$3"'
     steps += ' && find "$3" -type f -perm /6000 -exec chmod a-s {} + && chown -hR "$5" "$3" && umount "$3"'
@@ -256,7 +256,7 @@ def _copy(source: Path, target: Path) -> None:
     _run("find", str(target), *setuid, seconds=_COPY_SECONDS)
 
 
-def _give(workspace: Path, owner: int) -> None:
+def _change_owner(workspace: Path, owner: int) -> None:
     _run("chown", "-hR", f"{owner}:{owner}", str(workspace), seconds=_COPY_SECONDS)
 
 

@@ -154,7 +154,7 @@ class _Process:
         return self._child.wait()
 
 
-def _few() -> dict[str, str]:
+def _safe_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
 
 
@@ -168,7 +168,7 @@ class WorkerPool:
         environment: returns the environment of a new process.
     """
 
-    def __init__(self, most: int = _MOST, environment: Callable[[], dict[str, str]] = _few) -> None:
+    def __init__(self, most: int = _MOST, environment: Callable[[], dict[str, str]] = _safe_environment) -> None:
         self._most = most
         self.environment = environment
         self._lock = threading.Lock()
@@ -226,16 +226,16 @@ def _run(
         if cancelled is not None and cancelled.is_set():
             raise BoundExceeded("time", f"{name} was cancelled before it began")
         process = pool.acquire()
-        kept = False
+        reusable = False
         try:
             kind, answer = process.call(request, seconds, cancelled)
-            kept = process.serves_on
+            reusable = process.serves_on
         except TimeoutError:
             raise BoundExceeded("time", f"{name} took longer than {seconds:g} s and was stopped") from None
         except (EOFError, OSError):
             raise _died(process.end(), name, seconds) from None
         finally:
-            if kept:
+            if reusable:
                 pool.release(process)
             else:
                 process.end()

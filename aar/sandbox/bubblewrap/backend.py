@@ -176,10 +176,10 @@ def bubblewrap_availability(distributions: Sequence[str]) -> Availability:
     except SandboxUnavailable as error:
         return Availability(False, error.message, error.remedy)
     version = _output([program, "--version"])[1]
-    code, said = _try(program, python)
+    code, output = _try(program, python)
     if code != 0:
         remedy = "allow unprivileged user namespaces, or run as root" if os.getuid() != 0 else "see docs/sandboxes.md"
-        return Availability(False, f"{version} cannot make a sandbox here: {said[-300:]}", remedy)
+        return Availability(False, f"{version} cannot make a sandbox here: {output[-300:]}", remedy)
     return Availability(True, f"{version}; no network, no host files, no capability", notes=_notes())
 
 

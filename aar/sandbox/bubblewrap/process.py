@@ -115,7 +115,7 @@ def _drop(uid: int) -> list[str]:
 
 
 _RESERVED_BYTES = 512 * 1024**2
-_KEPT = ("ld.so.cache", "localtime")
+_COPIED_ETC = ("ld.so.cache", "localtime")
 
 
 def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
@@ -148,7 +148,7 @@ def write_etc(place: SandboxStateDir, uid: int | None) -> Path:
     }
     for name, text in texts.items():
         (etc / name).write_text(text)
-    for name in _KEPT:
+    for name in _COPIED_ETC:
         if Path("/etc", name).is_file():
             shutil.copyfile(Path("/etc", name), etc / name)
     for shared in SHARED_ETC:
@@ -180,10 +180,10 @@ def start_bwrap(arguments: Sequence[str], log: Path, before_run: Callable[[int],
         # The first process waits until something is written here, or until no writer is left.
         block_read, block_write = _pipe(given, whole)
         info_read, info_write = _pipe(whole, given)
-        said = _owned(given, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        output = _owned(given, os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
         nothing = _owned(given, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
         # The targets' numbers may be in use as sources: move the sources out of the way first.
-        high = [_duplicate(given, fd) for fd in (info_write, block_read, said, nothing)]
+        high = [_duplicate(given, fd) for fd in (info_write, block_read, output, nothing)]
         program = shutil.which("bwrap") or "bwrap"
         pid = os.posix_spawn(
             program,

@@ -157,7 +157,7 @@ _POLL_SECONDS = 0.25
 _BACKLOG = 16
 _STRANGER_SECONDS = 0.001
 """Pause after each refused connection: a flood of them cannot block the event loop."""
-_STRANGERS_TOLD = 100
+_MOST_STRANGER_REPORTS = 100
 _CLOSE_SECONDS = 2.0
 _UCRED = struct.Struct("3i")
 
@@ -324,7 +324,7 @@ class ChannelClient:
     def _refuse(self, sock: socket.socket, pid: int) -> None:
         self.strangers += 1
         sock.close()
-        if self.on_stranger is not None and self.strangers <= _STRANGERS_TOLD:
+        if self.on_stranger is not None and self.strangers <= _MOST_STRANGER_REPORTS:
             self.on_stranger(f"host process {pid} tried to speak for the sandbox's server")
 
     async def _read(self, reader: asyncio.StreamReader) -> None:

@@ -28,13 +28,13 @@ _UNUSED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
 _BUILD_SECONDS = 1800
 
 
-def ensure_base_image(api: Any, wanted: str, say: Callable[[str], None]) -> str:
+def ensure_base_image(api: Any, wanted: str, progress: Callable[[str], None]) -> str:
     """Pull or make a base image and return its tag. Blocks.
 
     Args:
         api: the docker SDK's low-level client.
         wanted: base image asked for; empty means ``python:3.11-slim``, or Debian's packages where it cannot be pulled.
-        say: called with progress messages.
+        progress: called with progress messages.
 
     Raises:
         SetupError: it can neither be pulled nor made here.
@@ -44,13 +44,13 @@ def ensure_base_image(api: Any, wanted: str, say: Callable[[str], None]) -> str:
     for known in (tag, debian):
         if known and _has(api, known):
             return known
-    say(f"pulling {tag}")
+    progress(f"pulling {tag}")
     problem = _pull(api, tag)
     if not problem:
         return tag
     if not debian:
         raise SetupError(f"the base image {tag} cannot be pulled: {problem}", "check the engine's registry, or --base")
-    say(f"no registry ({problem}); making the base from Debian packages")
+    progress(f"no registry ({problem}); making the base from Debian packages")
     _from_packages(api, debian)
     return debian
 
@@ -106,8 +106,8 @@ def _from_packages(api: Any, tag: str) -> None:
             check=False,
         )
         if done.returncode != 0:
-            said = (done.stderr.strip().splitlines() or ["no error output"])[-1]
-            raise SetupError(f"mmdebstrap failed: {said[:300]}", "check this machine's package mirror")
+            last = (done.stderr.strip().splitlines() or ["no error output"])[-1]
+            raise SetupError(f"mmdebstrap failed: {last[:300]}", "check this machine's package mirror")
         api.import_image_from_file(str(archive), repository=name, tag=codename)
 
 

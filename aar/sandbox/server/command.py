@@ -142,10 +142,10 @@ class Command:
         self._kills = kills
         self._kills_before = kills()
         self._on_end = on_end
-        self._asked: str | None = None
+        self._stop_reason: str | None = None
         self._status: int | None = None
         self._errno = 0
-        self._told = b""
+        self._report = b""
         self._timer: list[Any] | None = None
         self._script: str | None = None
         self._out = -1
@@ -185,8 +185,8 @@ class Command:
 
     def stop(self, reason: str) -> None:
         """Kill the whole tree and record the reason."""
-        if self._asked is None and self._status is None:
-            self._asked = reason
+        if self._stop_reason is None and self._status is None:
+            self._stop_reason = reason
         self._sweep()
 
     def _sweep(self) -> None:
@@ -218,11 +218,11 @@ class Command:
             data = supervisor.sock.recv(4096)
         except OSError:
             data = b""
-        self._told += data
+        self._report += data
         dead = False
-        while len(self._told) >= MESSAGE.size:
-            kind, value = MESSAGE.unpack_from(self._told)
-            self._told = self._told[MESSAGE.size :]
+        while len(self._report) >= MESSAGE.size:
+            kind, value = MESSAGE.unpack_from(self._report)
+            self._report = self._report[MESSAGE.size :]
             if kind == b"S":
                 self._status = value
             elif kind == b"E":
@@ -267,8 +267,8 @@ class Command:
             status = self._status if self._status is not None else signal.SIGKILL
             signalled = os.WIFSIGNALED(status)
             code = 128 + os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status)
-            reason = self._asked or ("signalled" if signalled else "exited")
-            if self._asked:
+            reason = self._stop_reason or ("signalled" if signalled else "exited")
+            if self._stop_reason:
                 code = 128 + signal.SIGKILL
             elif code == 128 + signal.SIGKILL and outcome["oom"]:
                 reason = "out_of_memory"
