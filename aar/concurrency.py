@@ -17,6 +17,7 @@ from anyio import CancelScope
 from aar.errors import AarError
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 
 async def run_to_completion(step: Callable[[], T], undo: Callable[[], object] | None = None) -> T:
@@ -38,9 +39,6 @@ async def run_to_completion(step: Callable[[], T], undo: Callable[[], object] | 
             if not running.cancelled() and running.exception() is None and undo is not None:
                 await asyncio.to_thread(undo)
         raise
-
-
-log = structlog.get_logger(__name__)
 
 
 async def best_effort(

@@ -42,6 +42,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL_REMEDY = "Free some space, then run `aar resume`"
+_LEAST_BYTES = 1 << 20
+_TRANSIENT_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
+
 
 class AarError(Exception):
     """Base of all errors that `aar` raises on purpose.
@@ -244,11 +249,6 @@ class LimitReached(AarError):
         self.breach = breach
 
 
-DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
-REMEDY = "Free some space, then run `aar resume`"
-_LEAST_BYTES = 1 << 20
-
-
 def find_disk_full(error: BaseException) -> DiskFull | None:
     """Return the full disk behind an error, in one line with a remedy.
 
@@ -260,9 +260,9 @@ def find_disk_full(error: BaseException) -> DiskFull | None:
         if isinstance(each, OSError) and each.errno in DISK_FULL_ERRNOS:
             place = f" {each.filename2 or each.filename}" if each.filename is not None else ""
             quota = "the quota is used up" if each.errno == errno.EDQUOT else "the disk is full"
-            return DiskFull(f"{quota}: cannot write{place}", REMEDY)
+            return DiskFull(f"{quota}: cannot write{place}", DISK_FULL_REMEDY)
         if isinstance(each, DatabaseError) and each.message.startswith("disk full"):
-            return DiskFull(each.message, REMEDY)
+            return DiskFull(each.message, DISK_FULL_REMEDY)
     return None
 
 
@@ -283,14 +283,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__
 
 
-_SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
-
-
 def is_transient(error: BaseException) -> bool:
     """Return True if an error may pass by itself.
 
     No descriptors, no memory, no disk, a database or a workspace in use.
     """
-    if isinstance(error, OSError) and error.errno in _SCARCE:
+    if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:
         return True
     return isinstance(error, (DatabaseError, StillInUse)) or find_disk_full(error) is not None

@@ -26,8 +26,17 @@ import structlog
 from aar.errors import SandboxError
 from aar.processes import HostProcess
 
+log = structlog.get_logger(__name__)
+
 DRAFT_SUFFIX = ".draft-"
 """Prefix of incomplete files."""
+_TEMPORARY_NAME = re.compile(r"aar-[a-z]+-([0-9]{1,10})-([0-9]{1,20})-[a-z0-9_]+")
+MAX_LEVELS = 40
+"""Most levels of folders, the top included, copied out of a sandbox; the same limit as for a snapshot."""
+MAX_PATH_BYTES = 2048
+"""Longest path in a retained workspace, counted from the workspace."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_REMEDY = "free it (a mount, or another user's files), then run: aar sandbox prune"
 
 
 def write_atomically(path: Path, content: bytes) -> bool:
@@ -50,11 +59,6 @@ def write_atomically(path: Path, content: bytes) -> bool:
         Path(draft).unlink(missing_ok=True)
         raise
     return True
-
-
-log = structlog.get_logger(__name__)
-
-_NAME = re.compile(r"aar-[a-z]+-([0-9]{1,10})-([0-9]{1,20})-[a-z0-9_]+")
 
 
 @contextmanager
@@ -86,7 +90,7 @@ def abandoned_folders() -> list[Path]:
     """Return temporary folders of this user whose process has ended."""
     found = []
     for folder in Path(tempfile.gettempdir()).glob("aar-*"):
-        named = _NAME.fullmatch(folder.name)
+        named = _TEMPORARY_NAME.fullmatch(folder.name)
         if named is None or HostProcess(int(named[1]), int(named[2])).alive():
             continue
         if _is_own(folder) and not _is_held(folder):
@@ -114,14 +118,6 @@ def _is_held(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-MAX_LEVELS = 40
-"""Most levels of folders, the top included, copied out of a sandbox; the same limit as for a snapshot."""
-MAX_PATH_BYTES = 2048
-"""Longest path in a retained workspace, counted from the workspace."""
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_REMEDY = "free it (a mount, or another user's files), then run: aar sandbox prune"
 
 
 def remove_tree(folder: Path) -> None:

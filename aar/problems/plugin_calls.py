@@ -53,6 +53,7 @@ _MOST_LEVELS = 4
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|DATABASE|AUTH", re.IGNORECASE)
 _REMEDY = "Check it with: aar problem validate"
+_briefs: dict[ProblemOrigin, str] = {}
 
 
 def _environment() -> dict[str, str]:
@@ -67,7 +68,6 @@ PROCESSES = WorkerPool(max(2, min(8, os.cpu_count() or 2)), _environment)
 """Worker processes for problems, separate from those that read submitted code.
 
 A problem that hangs holds none of the latter up."""
-_briefs: dict[ProblemOrigin, str] = {}
 
 
 async def call_plugin(

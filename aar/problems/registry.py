@@ -29,6 +29,8 @@ from aar.problems.protocol import Problem, SizedProblem
 
 GROUP = "aar.problems"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_strong_references: list[Problem] = []
+"""Problems without weak references: if one were freed, another object could take its identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +162,6 @@ def _registered(problem: Problem, origin: ProblemOrigin) -> Problem:
         _made[number] = _Made(origin, frozenset())
         _strong_references.append(problem)
     return problem
-
-
-_strong_references: list[Problem] = []
-"""Problems without weak references: if one were freed, another object could take its identity."""
 
 
 def _attributes(problem: Problem) -> frozenset[str]:

@@ -16,6 +16,12 @@ from aar.fsutil import MAX_LEVELS
 from aar.sandbox.protocol import ExitReason
 
 log = structlog.get_logger(__name__)
+_MOST_DETAIL = 300
+T = TypeVar("T")
+PATIENCE_SECONDS = 900.0
+"""Longest wait for a backend that does not answer."""
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_NOTIFY_SECONDS = 60.0
 
 
 class IncidentKind(StrEnum):
@@ -52,8 +58,6 @@ class Incident:
 IncidentSink = Callable[[Incident], None]
 """Callback for each incident, in the event loop: it must return at once."""
 
-_MOST_DETAIL = 300
-
 
 def report_left_behind(sink: IncidentSink | None, sandbox: str, campaign_id: str, error: Exception) -> None:
     """Log and report remains of a sandbox that could not be removed.
@@ -71,14 +75,6 @@ def report_pruned_tree(sink: IncidentSink | None, sandbox: str, campaign_id: str
     if cut and sink is not None:
         detail = f"{cut} files or folders nest deeper than {MAX_LEVELS} levels and were not retained"
         sink(Incident(sandbox, campaign_id, IncidentKind.CUT, detail))
-
-
-T = TypeVar("T")
-
-PATIENCE_SECONDS = 900.0
-"""Longest wait for a backend that does not answer."""
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-_NOTIFY_SECONDS = 60.0
 
 
 class BackendOutageMonitor:

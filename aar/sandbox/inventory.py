@@ -24,6 +24,8 @@ from aar.sandbox.state_dir import known_workspaces, list_states, remove_unfinish
 
 BACKENDS = ("docker", "bubblewrap")
 """Backends in order of preference."""
+log = structlog.get_logger(__name__)
+_AT_ONCE = 4
 
 
 async def list_availability() -> Mapping[str, Availability]:
@@ -122,11 +124,6 @@ async def prune(abandoned: Callable[[str], Awaitable[bool]]) -> SweepResult:
     finally:
         for backend in backends:
             await backend.close()
-
-
-log = structlog.get_logger(__name__)
-
-_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ _STATE = "state.json"
 _TRIES = 10
 _FRESH_SECONDS = 30.0
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
+"""Range of uids, one per sandbox, far from any that a distribution or a user database assigns."""
 
 
 def runtime_root() -> Path:
@@ -176,10 +178,6 @@ def list_states(backend: str) -> list[dict[str, Any]]:
     """Return the saved states of all sandboxes of a backend."""
     found = map(_read_state, (runtime_root() / home_scope() / backend[0]).glob(f"*/{_STATE}"))
     return [state for state in found if state is not None]
-
-
-FIRST_UID, LAST_UID = 1_879_048_192, 1_879_113_727
-"""Range of uids, one per sandbox, far from any that a distribution or a user database assigns."""
 
 
 def unprivileged_uid(place: SandboxStateDir) -> int | None:

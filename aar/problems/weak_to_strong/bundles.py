@@ -32,6 +32,10 @@ WEAK_FILE = "weak.npy"
 TEXTS_FILE = "texts.json"
 PUBLIC_FILES = frozenset({"task.json", "train.npy", WEAK_FILE, "test.npy", "prompts.npy"})
 HIDDEN_FILE = "hidden.npz"
+_PURPOSE = 0x7475726E
+"""Separates these draws from those of a split's rows."""
+RESEARCH_SPLIT = 0
+"""Split seed of the bundles that researchers have at ``/data``, whose coordinates are the only ones they can know."""
 
 
 def public_files(stage: Stage) -> frozenset[str]:
@@ -122,12 +126,6 @@ def read_hidden(folder: Path) -> dict[str, NDArray[Any]]:
 def _save(path: Path, array: NDArray[Any]) -> None:
     with path.open("wb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-
-
-_PURPOSE = 0x7475726E
-"""Separates these draws from those of a split's rows."""
-RESEARCH_SPLIT = 0
-"""Split seed of the bundles that researchers have at ``/data``, whose coordinates are the only ones they can know."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,11 @@ from aar.problems.weak_to_strong.lab.w2s.data import widen
 from aar.problems.weak_to_strong.lab.w2s.heads import fit_logistic
 
 Rows = NDArray[np.intp]
+STAGE_KEYS = {Stage.RESEARCH: 1, Stage.MEASURE: 2, Stage.CONFIRM: 3, Stage.TRANSFER: 4}
+TEACHER_C = 1.0
+"""Inverse regularisation strength of the teacher's head, as in scikit-learn."""
+CEILING_L2 = 1e-4
+"""Strength of the ceiling's head; the vanilla baseline uses the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,6 @@ SIZES = {
 }
 CLIMBED = tuple(name for name, sizes in SIZES.items() if sizes.climbed)
 TRANSFER = tuple(name for name, sizes in SIZES.items() if not sizes.climbed)
-
-STAGE_KEYS = {Stage.RESEARCH: 1, Stage.MEASURE: 2, Stage.CONFIRM: 3, Stage.TRANSFER: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,6 @@ def draw_split(domain: str, stage: Stage, split_seed: int, rows: int) -> Split:
     if stage is Stage.RESEARCH:
         pool = rng.permutation(np.concatenate([shown, pool[: sizes.pool - len(shown)]]))
     return Split(teacher=teacher, pool=pool, test=test, test_universe=universe)
-
-
-TEACHER_C = 1.0
-"""Inverse regularisation strength of the teacher's head, as in scikit-learn."""
-CEILING_L2 = 1e-4
-"""Strength of the ceiling's head; the vanilla baseline uses the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ from aar.sandbox.state_dir import (
 
 _START_SECONDS = 30.0
 _ATTACH_SECONDS = 5.0
+_INSTALL = "install it: sudo apt-get install bubblewrap"
+_PROBE_SECONDS = 20
 
 
 class BubblewrapBackend(ChannelBackend[BubblewrapHostControl]):
@@ -152,10 +154,6 @@ class BubblewrapBackend(ChannelBackend[BubblewrapHostControl]):
                 used = host.usage_now() if usage and running else None
                 rows.append(SandboxRow(state["name"], self.name, state["campaign"], running, age, used))
         return sorted(rows, key=lambda row: row.name)
-
-
-_INSTALL = "install it: sudo apt-get install bubblewrap"
-_PROBE_SECONDS = 20
 
 
 @functools.cache

@@ -34,6 +34,10 @@ _TMP_BYTES = 256 * 1024**2
 _INFO, _BLOCK = 10, 11
 """Descriptors that bwrap inherits: it writes its child's pid to one and waits on the other."""
 _PRIVILEGES = ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP")
+_RESERVED_BYTES = 512 * 1024**2
+_COPIED_ETC = ("ld.so.cache", "localtime")
+_START_SECONDS = 20.0
+_REMOVE_SECONDS = 30.0
 
 
 def bwrap_arguments(
@@ -114,10 +118,6 @@ def _drop(uid: int) -> list[str]:
     return ["/usr/bin/setpriv", *ids, "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]
 
 
-_RESERVED_BYTES = 512 * 1024**2
-_COPIED_ETC = ("ld.so.cache", "localtime")
-
-
 def rlimits(spec: SandboxSpec, *, limited: bool) -> dict[str, int]:
     """Return resource limits in addition to the usual ones.
 
@@ -157,9 +157,6 @@ def write_etc(place: SandboxStateDir, uid: int | None) -> Path:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
     return etc
-
-
-_START_SECONDS = 20.0
 
 
 def start_bwrap(arguments: Sequence[str], log: Path, before_run: Callable[[int], None]) -> int:
@@ -247,9 +244,6 @@ def _first_process(info: int) -> int | None:
             if not piece:
                 return None
     return None
-
-
-_REMOVE_SECONDS = 30.0
 
 
 class BubblewrapHostControl(HostControl):

@@ -37,6 +37,15 @@ from aar.settings import get_settings
 
 _CACHES = ("XDG_CACHE_HOME", "PIP_CACHE_DIR", "UV_CACHE_DIR")
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+SITE = "/opt/site"
+"""Place of the packages inside, an entry of PYTHONPATH."""
+PYTHON = "/opt/python"
+BIN = "/opt/bin"
+"""Folder of ``python`` and ``python3``, first in PATH."""
+DEFAULT_DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn")
+_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share")
+_PYTHON_PARTS = ("bin", "lib", "lib64")
+_COMPILE_SECONDS = 900
 
 
 def hidden_folders() -> list[Path]:
@@ -88,16 +97,6 @@ def _is_standard(folder: Path) -> bool:
         return False
     own = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
     return any(folder.is_relative_to(each) or each.is_relative_to(folder) for each in own) or folder.suffix == ".zip"
-
-
-SITE = "/opt/site"
-"""Place of the packages inside, an entry of PYTHONPATH."""
-PYTHON = "/opt/python"
-BIN = "/opt/bin"
-"""Folder of ``python`` and ``python3``, first in PATH."""
-DEFAULT_DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn")
-_SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share")
-_PYTHON_PARTS = ("bin", "lib", "lib64")
 
 
 @functools.cache
@@ -224,9 +223,6 @@ def _package_folders(library: Path) -> list[Path]:
     for version in library.glob("python3*"):
         candidates += [version / name for name in _PACKAGE_FOLDERS]
     return sorted(folder for folder in candidates if folder.is_dir() and not folder.is_symlink())
-
-
-_COMPILE_SECONDS = 900
 
 
 def site_packages_tree(distributions: Sequence[str], target: str) -> Path:

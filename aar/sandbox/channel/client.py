@@ -40,6 +40,16 @@ OOM_FILES = (
 """Possible places inside of the kernel's count of out-of-memory kills; the first match wins."""
 ABANDONED_SECONDS = 24 * 3600.0
 """Seconds without a controller after which a sandbox ends."""
+MAX_HEADER = 64 << 20
+"""Largest header from inside: it may list every file of a directory; a larger one is an attack."""
+_STREAM_LIMIT = 1 << 20
+_POLL_SECONDS = 0.25
+_BACKLOG = 16
+_STRANGER_SECONDS = 0.001
+"""Pause after each refused connection: a flood of them cannot block the event loop."""
+_MOST_STRANGER_REPORTS = 100
+_CLOSE_SECONDS = 2.0
+_UCRED = struct.Struct("3i")
 
 
 def server_command(python: str = "python3") -> list[str]:
@@ -113,10 +123,6 @@ def write_config(
     path.chmod(0o644)
 
 
-MAX_HEADER = 64 << 20
-"""Largest header from inside: it may list every file of a directory; a larger one is an attack."""
-
-
 class BadFrame(AarError):
     """Data from the channel that is not a frame of the protocol."""
 
@@ -150,16 +156,6 @@ def encode_frames(header: dict[str, Any], payload: bytes) -> list[bytes]:
 def _frame(header: dict[str, Any], payload: bytes) -> bytes:
     encoded = json.dumps(header).encode()
     return LENGTHS.pack(len(encoded), len(payload)) + encoded + payload
-
-
-_STREAM_LIMIT = 1 << 20
-_POLL_SECONDS = 0.25
-_BACKLOG = 16
-_STRANGER_SECONDS = 0.001
-"""Pause after each refused connection: a flood of them cannot block the event loop."""
-_MOST_STRANGER_REPORTS = 100
-_CLOSE_SECONDS = 2.0
-_UCRED = struct.Struct("3i")
 
 
 @dataclass(slots=True)

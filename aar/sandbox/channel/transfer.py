@@ -26,6 +26,12 @@ _T = TypeVar("_T", str, int, float, bool)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SCARCE_INSIDE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS)
 """Not raised as OSError: that would look like a shortage of this machine, which callers wait for."""
+Call = Callable[..., Coroutine[Any, Any, ChannelReply]]
+"""``call(op, fields, payload, most=...)`` of a sandbox."""
+_PIECE = 4 << 20
+_AT_ONCE = 16
+_MAX_PUT_BYTES = 1 << 30
+_MAX_PUT_FILES = 20_000
 
 
 def raise_for_error(fields: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
@@ -161,15 +167,6 @@ def _field(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
     if type(value) is not kind:
         raise SandboxGone(f"the sandbox's server returned an invalid {name}")
     return value
-
-
-Call = Callable[..., Coroutine[Any, Any, ChannelReply]]
-"""``call(op, fields, payload, most=...)`` of a sandbox."""
-
-_PIECE = 4 << 20
-_AT_ONCE = 16
-_MAX_PUT_BYTES = 1 << 30
-_MAX_PUT_FILES = 20_000
 
 
 async def read_file(call: Call, path: str, limit: int) -> bytes:

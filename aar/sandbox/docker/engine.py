@@ -30,6 +30,14 @@ _POOL = 32
 _PROBE_SECONDS = 5
 _DEFAULT_HOST = "unix:///var/run/docker.sock"
 _START = "start the Docker engine and give this user access to its socket"
+SHARED_UID = 10001
+"""Uid of containers whose engine, or whose controller, cannot assign separate ones."""
+PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+LABEL = "org.aar"
+_TMP = "rw,nosuid,nodev,size=256m,mode=1777"
+_SHM_BYTES = 256 * 1024**2
+Kind = Literal["cpu", "gpu"]
+"""Kinds of images. ``cpu``: numpy, scipy, scikit-learn. ``gpu``: also PyTorch and transformers."""
 
 
 class Engine:
@@ -212,14 +220,6 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-SHARED_UID = 10001
-"""Uid of containers whose engine, or whose controller, cannot assign separate ones."""
-PATH = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-LABEL = "org.aar"
-_TMP = "rw,nosuid,nodev,size=256m,mode=1777"
-_SHM_BYTES = 256 * 1024**2
-
-
 @dataclass(frozen=True, slots=True)
 class ContainerOptions:
     """The body of ``POST /containers/create``.
@@ -324,10 +324,6 @@ def container_options(
         environment=environment,
         masked=masked,
     )
-
-
-Kind = Literal["cpu", "gpu"]
-"""Kinds of images. ``cpu``: numpy, scipy, scikit-learn. ``gpu``: also PyTorch and transformers."""
 
 
 def default_tag(kind: Kind) -> str:

@@ -25,6 +25,7 @@ from aar.sandbox.docker.engine import Engine, Kind, default_tag
 from aar.sandbox.images.base_image import ensure_base_image, scan_image
 
 _PROBE = "import sys, os; print('%d.%d' % sys.version_info[:2], os.uname().machine)"
+_FETCH_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,6 @@ def _untag(api: Any, tag: str) -> None:
         api.remove_image(tag, noprune=False)
     except docker.errors.ImageNotFound:  # the build failed before there was one
         return
-
-
-_FETCH_SECONDS = 3600
 
 
 def fetch_wheels(requirements: Path, target: Path, *, python: str, machine: str) -> None:

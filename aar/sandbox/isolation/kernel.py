@@ -37,6 +37,67 @@ _COUNTERS_OF_DEVICES = (
 )
 _FIXED = ("cpuinfo", "loadavg", "meminfo", "stat", "uptime")
 """Files of ``/proc`` that programs read and a container engine can replace."""
+_INSTRUCTION = struct.Struct("=HBBI")
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_SET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
+_NR, _ARCH, _ARG0 = 0, 4, 16
+_ARGUMENT_BYTES = 8
+_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_X32_BIT = 0x40000000
+_NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
+_SOCKET_FAMILIES = (1, 2, 10, 16)  # unix, inet, inet6, netlink
+_NEWEST = 462  # mseal, Linux 6.10
+_GENERIC = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442)
+"""io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd, process_madvise, mount_setattr:
+same everywhere."""
+_X86_64 = (
+    *(101, 103, 134, 135, 153, 154, 155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 172, 173, 175, 176, 179, 180),
+    *(
+        212,
+        227,
+        237,
+        238,
+        246,
+        248,
+        249,
+        250,
+        256,
+        272,
+        279,
+        298,
+        300,
+        303,
+        304,
+        305,
+        308,
+        310,
+        311,
+        312,
+        313,
+        320,
+        321,
+    ),
+    323,
+)
+"""ptrace, syslog, uselib, personality, vhangup, modify_ldt, pivot_root, adjtimex, chroot, acct, settimeofday, mount,
+umount2, swapon, swapoff, reboot, iopl, ioperm, init_module, delete_module, quotactl, nfsservctl, lookup_dcookie,
+clock_settime, mbind, set_mempolicy, kexec_load, add_key, request_key, keyctl, migrate_pages, unshare, move_pages,
+perf_event_open, fanotify_init, name_to_handle_at, open_by_handle_at, clock_adjtime, setns, process_vm_readv,
+process_vm_writev, kcmp, finit_module, kexec_file_load, bpf, userfaultfd."""
+_AARCH64 = (
+    *(18, 39, 40, 41, 51, 58, 60, 89, 92, 97, 104, 105, 106, 112, 116, 117, 142, 170, 171, 217, 218, 219, 224, 225),
+    *(235, 237, 238, 239, 241, 262, 264, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294),
+)
+"""The same calls, where aarch64 has them."""
+_ABSENT_X86_64 = (136, 137, 138, 253, 294)
+_ABSENT_AARCH64 = (26, 43, 44)
+"""ustat, statfs, fstatfs, inotify_init, inotify_init1: answered as if this kernel had none, so that libraries do
+without. aarch64 has neither ustat nor inotify_init."""
+_OWN_X86_64 = {302: 1, 203: 1, 142: 1, 144: 1, 314: 1, 141: 2}
+_OWN_AARCH64 = {261: 1, 122: 1, 118: 1, 119: 1, 274: 1, 140: 2}
+"""prlimit64, sched_setaffinity, sched_setparam, sched_setscheduler, sched_setattr, setpriority -> how many of their
+first arguments must be 0, which means the caller."""
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_IOPRIO_WHO_PROCESS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,75 +218,6 @@ def _sorted(paths: Iterable[Path]) -> HiddenPaths:
         elif path.exists():
             files.add(str(path))
     return HiddenPaths(tuple(sorted(files)), tuple(sorted(folders)))
-
-
-_INSTRUCTION = struct.Struct("=HBBI")
-_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_SET, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
-_NR, _ARCH, _ARG0 = 0, 4, 16
-_ARGUMENT_BYTES = 8
-_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_X32_BIT = 0x40000000
-_NAMESPACES = 0x7E020000  # CLONE_NEW{NS,CGROUP,UTS,IPC,USER,PID,NET}
-_SOCKET_FAMILIES = (1, 2, 10, 16)  # unix, inet, inet6, netlink
-_NEWEST = 462  # mseal, Linux 6.10
-
-_GENERIC = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 440, 442)
-"""io_uring_*, open_tree, move_mount, fsopen, fsconfig, fsmount, fspick, pidfd_getfd, process_madvise, mount_setattr:
-same everywhere."""
-
-_X86_64 = (
-    *(101, 103, 134, 135, 153, 154, 155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 172, 173, 175, 176, 179, 180),
-    *(
-        212,
-        227,
-        237,
-        238,
-        246,
-        248,
-        249,
-        250,
-        256,
-        272,
-        279,
-        298,
-        300,
-        303,
-        304,
-        305,
-        308,
-        310,
-        311,
-        312,
-        313,
-        320,
-        321,
-    ),
-    323,
-)
-"""ptrace, syslog, uselib, personality, vhangup, modify_ldt, pivot_root, adjtimex, chroot, acct, settimeofday, mount,
-umount2, swapon, swapoff, reboot, iopl, ioperm, init_module, delete_module, quotactl, nfsservctl, lookup_dcookie,
-clock_settime, mbind, set_mempolicy, kexec_load, add_key, request_key, keyctl, migrate_pages, unshare, move_pages,
-perf_event_open, fanotify_init, name_to_handle_at, open_by_handle_at, clock_adjtime, setns, process_vm_readv,
-process_vm_writev, kcmp, finit_module, kexec_file_load, bpf, userfaultfd."""
-
-_AARCH64 = (
-    *(18, 39, 40, 41, 51, 58, 60, 89, 92, 97, 104, 105, 106, 112, 116, 117, 142, 170, 171, 217, 218, 219, 224, 225),
-    *(235, 237, 238, 239, 241, 262, 264, 265, 266, 268, 270, 271, 272, 273, 280, 282, 294),
-)
-"""The same calls, where aarch64 has them."""
-
-_ABSENT_X86_64 = (136, 137, 138, 253, 294)
-_ABSENT_AARCH64 = (26, 43, 44)
-"""ustat, statfs, fstatfs, inotify_init, inotify_init1: answered as if this kernel had none, so that libraries do
-without. aarch64 has neither ustat nor inotify_init."""
-
-_OWN_X86_64 = {302: 1, 203: 1, 142: 1, 144: 1, 314: 1, 141: 2}
-_OWN_AARCH64 = {261: 1, 122: 1, 118: 1, 119: 1, 274: 1, 140: 2}
-"""prlimit64, sched_setaffinity, sched_setparam, sched_setscheduler, sched_setattr, setpriority -> how many of their
-first arguments must be 0, which means the caller."""
-
-_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
-_IOPRIO_WHO_PROCESS = 1
 
 
 @dataclass(frozen=True, slots=True)

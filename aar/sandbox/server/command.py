@@ -24,6 +24,16 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
     from .event_loop import EventLoop
     from .processes import CommandSupervisor, SupervisorPool
 
+_SMALL_PIPE = 1 << 16
+_READ_SIZE = 1 << 19
+_LONG_COMMAND = 100_000
+_SWEEP_SECONDS = 0.01
+_SWEEP_AGAIN_SECONDS = 0.05
+OUTPUT_CAP = 2 << 20
+MAX_JOBS = 1000
+_FLUSH_SECONDS = 1.0
+_LAST_BYTES = 4096
+
 
 class OutputBuffer:
     """Stores output of any length in bounded memory.
@@ -80,13 +90,6 @@ class OutputBuffer:
         if not dropped:
             return head + tail
         return head + b"\n[... %d bytes dropped ...]\n" % dropped + tail
-
-
-_SMALL_PIPE = 1 << 16
-_READ_SIZE = 1 << 19
-_LONG_COMMAND = 100_000
-_SWEEP_SECONDS = 0.01
-_SWEEP_AGAIN_SECONDS = 0.05
 
 
 def argument_vector(command: str | list[str]) -> tuple[list[str], str | None]:
@@ -282,12 +285,6 @@ def _explain(number: int) -> str:
     if number == errno.E2BIG:
         return "cannot start: the command or its environment is too long"
     return f"cannot start: {os.strerror(number)}"
-
-
-OUTPUT_CAP = 2 << 20
-MAX_JOBS = 1000
-_FLUSH_SECONDS = 1.0
-_LAST_BYTES = 4096
 
 
 class JobTable:

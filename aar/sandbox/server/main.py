@@ -41,6 +41,7 @@ _WATCH_SECONDS = 0.25
 _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
+_RECONNECT_SECONDS = 0.2
 
 
 def apply_rlimits(limits: dict[str, int]) -> None:
@@ -134,9 +135,6 @@ def watch_workspace(loop: EventLoop, running: Callable[[], list[Command]], limit
 def watch_memory(loop: EventLoop, running: Callable[[], list[Command]], limit: int) -> None:
     """Limit the resident memory of all commands together."""
     UsageWatch(loop, running, lambda: total_usage()[0], limit, "memory", "out_of_memory")
-
-
-_RECONNECT_SECONDS = 0.2
 
 
 class SandboxServer:

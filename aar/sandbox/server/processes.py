@@ -28,6 +28,12 @@ PR_SET_CHILD_SUBREAPER = 36
 
 libc = ctypes.CDLL(None, use_errno=True)
 """The C library, for calls that Python's standard library lacks."""
+MESSAGE = struct.Struct("=ci")
+"""Messages of a supervisor: b"S" and the command's wait status, b"E" and an errno, b"D" when its tree is dead."""
+_SIZE = struct.Struct("=I")
+_NICE = 5
+_ROUNDS = 20
+_IDLE_SECONDS = 20.0
 
 
 def prctl(option: int, value: int) -> None:
@@ -113,15 +119,6 @@ def kill_descendants(roots: Collection[int], spare: Collection[int] = frozenset(
     for pid in frozen:
         send_signal(pid, signal.SIGKILL)
     return bool(frozen)
-
-
-MESSAGE = struct.Struct("=ci")
-"""Messages of a supervisor: b"S" and the command's wait status, b"E" and an errno, b"D" when its tree is dead."""
-
-_SIZE = struct.Struct("=I")
-_NICE = 5
-_ROUNDS = 20
-_IDLE_SECONDS = 20.0
 
 
 class CommandSupervisor:

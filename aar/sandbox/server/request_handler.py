@@ -23,6 +23,9 @@ if TYPE_CHECKING:  # importing typing would take longer than the rest of the sta
 
 
 WORKSPACE = "/workspace"
+_SLOW_READER = 8 << 20
+_FLUSH_BYTES = 1 << 18
+_FLUSH_SECONDS = 0.002
 
 
 class FileRefused(Exception):
@@ -34,7 +37,7 @@ def resolve_path(path: str) -> str:
     return os.path.join(WORKSPACE, path)
 
 
-def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
+def read_file(path: str, offset: int, length: int) -> tuple[bytes, int]:
     """Return ``(bytes, size of the file)``. Raises OSError, FileRefused.
 
     Never waits on a pipe or a device.
@@ -59,7 +62,7 @@ def read(path: str, offset: int, length: int) -> tuple[bytes, int]:
         os.close(fd)
 
 
-def write(path: str, data: bytes, append: bool, mode: int | None) -> None:
+def write_file(path: str, data: bytes, append: bool, mode: int | None) -> None:
     """Write or extend a file, making its parents. Raises OSError, FileRefused."""
     full = resolve_path(path)
     os.makedirs(os.path.dirname(full), exist_ok=True)
@@ -131,11 +134,6 @@ def disk_usage(path: str) -> int:
         except OSError:  # gone meanwhile, or closed to its own owner by a command
             continue
     return total
-
-
-_SLOW_READER = 8 << 20
-_FLUSH_BYTES = 1 << 18
-_FLUSH_SECONDS = 0.002
 
 
 class RequestHandler:
@@ -261,11 +259,11 @@ class RequestHandler:
         answer({"jobs": [job.status() for job in self.jobs.all()]})
 
     def op_read(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        data, size = read(request["path"], request["offset"], request["length"])
+        data, size = read_file(request["path"], request["offset"], request["length"])
         answer({"size": size}, data)
 
     def op_write(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:
-        write(request["path"], payload, request["append"], request.get("mode"))
+        write_file(request["path"], payload, request["append"], request.get("mode"))
         answer({})
 
     def op_mkdir(self, request: dict[str, Any], payload: bytes, answer: Callable[..., None]) -> None:

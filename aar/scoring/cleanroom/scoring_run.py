@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.ledger import Bill, Ledger, WorstCase
 from aar.errors import (
-    REMEDY,
+    DISK_FULL_REMEDY,
     DiskFull,
     LimitReached,
     PluginFailed,
@@ -145,7 +145,7 @@ async def _wait_for_room(folder: Path) -> None:
         while is_disk_full(folder):  # noqa: ASYNC110 - nothing announces room
             await anyio.sleep(_PAUSE_SECONDS)
         return
-    raise DiskFull(f"the disk is full: cannot write {folder}", REMEDY)
+    raise DiskFull(f"the disk is full: cannot write {folder}", DISK_FULL_REMEDY)
 
 
 class RunMeter(Stopwatch):

@@ -31,6 +31,11 @@ LAYERS = (4, 5, 6)
 WIDTH = 384
 MAX_TOKENS = 128
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+TEACHER_DIMENSIONS = 64
+KEPT = 192
+"""Axes retained per layer."""
+STEP = 0.01
+"""Rounding step of the states and of the teacher's features."""
 
 
 class Encoder:
@@ -78,9 +83,6 @@ class Encoder:
         return torch.nn.functional.normalize(pooled, dim=-1)
 
 
-TEACHER_DIMENSIONS = 64
-
-
 def teacher_features(texts: Sequence[str], cache: Path, progress: Progress) -> NDArray[np.float32]:
     """Return mean-pooled WordLlama embeddings of ``texts``: float32 [n, 64].
 
@@ -112,12 +114,6 @@ def _first_tensor(packed: bytes) -> NDArray[np.float16]:
     assert entry["dtype"] == "F16", entry
     values = np.frombuffer(packed[8 + length + start : 8 + length + end], dtype="<f2")
     return values.reshape(entry["shape"]).astype(np.float16)
-
-
-KEPT = 192
-"""Axes retained per layer."""
-STEP = 0.01
-"""Rounding step of the states and of the teacher's features."""
 
 
 @dataclass(frozen=True, slots=True)

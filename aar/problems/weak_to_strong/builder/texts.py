@@ -25,6 +25,18 @@ from aar.errors import DataMissing
 
 Progress = Callable[[str], None]
 """Callback with one line when a step begins or advances."""
+MINIMUM_RATING = 0.3
+"""Sentiment ratings nearer to zero than this are left out: raters did not agree on a side."""
+RATED_FILES = {
+    "movie": "movieReviewSnippets",
+    "amazon": "amazonReviewSnippets",
+    "nyt": "nytEditorialSnippets",
+    "tweet": "tweets",
+}
+"""Domain to file stem within the sentiment bundle."""
+SARCASM_ROWS = 25_600
+"""Headlines retained: the sealed 14,000, and 11,600 from which all others are drawn."""
+ORDER_SEED = 20_260_401
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,23 +113,6 @@ def read_member(archive: Path, suffix: str) -> bytes:
             return opened.read(names[0])
     except zipfile.BadZipFile as error:
         raise DataMissing(f"{archive} is not a zip archive: {error}", "Remove it and download it again") from error
-
-
-MINIMUM_RATING = 0.3
-"""Sentiment ratings nearer to zero than this are left out: raters did not agree on a side."""
-
-RATED_FILES = {
-    "movie": "movieReviewSnippets",
-    "amazon": "amazonReviewSnippets",
-    "nyt": "nytEditorialSnippets",
-    "tweet": "tweets",
-}
-"""Domain to file stem within the sentiment bundle."""
-
-SARCASM_ROWS = 25_600
-"""Headlines retained: the sealed 14,000, and 11,600 from which all others are drawn."""
-
-ORDER_SEED = 20_260_401
 
 
 @dataclass(frozen=True, slots=True)
