@@ -22,9 +22,10 @@ from aar.sandbox.incidents import IncidentSink
 from aar.sandbox.protocol import Availability, SandboxBackend, SandboxRow
 from aar.sandbox.state_dir import known_workspaces, list_states, remove_unfinished
 
+log = structlog.get_logger(__name__)
+
 BACKENDS = ("docker", "bubblewrap")
 """Backends in order of preference."""
-log = structlog.get_logger(__name__)
 _AT_ONCE = 4
 
 
