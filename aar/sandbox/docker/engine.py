@@ -108,16 +108,7 @@ class Engine:
 
     async def image(self, tag: str) -> Mapping[str, Any] | None:
         """Return the image of that tag, or None."""
-        import docker.errors
-
-        def look(api: Any) -> Mapping[str, Any] | None:
-            try:
-                found: Mapping[str, Any] = api.inspect_image(tag)
-            except docker.errors.ImageNotFound:
-                return None
-            return found
-
-        return await self.call(look)
+        return await self.call(lambda api: unless_status(lambda: api.inspect_image(tag), 404))
 
     async def start(self, name: str, options: ContainerOptions) -> int:
         """Create and start a container and return its first process's host pid.
@@ -148,33 +139,15 @@ class Engine:
 
     async def inspect(self, name: str) -> Mapping[str, Any] | None:
         """Return all data of a container. None when there is no such container."""
-        return await self.call(functools.partial(_unless_absent, lambda api: api.inspect_container(name)))
+        return await self.call(lambda api: unless_status(lambda: api.inspect_container(name), 404))
 
     async def kill(self, name: str) -> None:
         """Kill a container. Does nothing when it is not running."""
-        import docker.errors
-
-        def run(api: Any) -> None:
-            try:
-                api.kill(name)
-            except docker.errors.APIError as error:
-                if error.status_code not in (404, 409):
-                    raise
-
-        await self.call(run)
+        await self.call(lambda api: unless_status(lambda: api.kill(name), 404, 409))
 
     async def remove(self, name: str) -> None:
         """Kill and remove a container. Does nothing when it is absent or being removed."""
-        import docker.errors
-
-        def run(api: Any) -> None:
-            try:
-                api.remove_container(name, force=True, v=True)
-            except docker.errors.APIError as error:
-                if error.status_code not in (404, 409):
-                    raise
-
-        await self.call(run)
+        await self.call(lambda api: unless_status(lambda: api.remove_container(name, force=True, v=True), 404, 409))
 
     async def list(self, campaign_id: str | None = None) -> list[Mapping[str, Any]]:
         """List all sandboxes of this `aar` home, running or not.
@@ -207,12 +180,15 @@ def _probe(host: str) -> None:
             probe.connect(host.removeprefix("unix://"))
 
 
-def _unless_absent(look: Callable[[Any], Mapping[str, Any]], api: Any) -> Mapping[str, Any] | None:
+def unless_status(work: Callable[[], Any], *statuses: int) -> Any:
+    """Return the result of a call to the engine. None where the engine answers one of these statuses."""
     import docker.errors
 
     try:
-        return look(api)
-    except docker.errors.NotFound:
+        return work()
+    except docker.errors.APIError as error:
+        if error.status_code not in statuses:
+            raise
         return None
 
 

@@ -14,11 +14,13 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Set
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from aar.concurrency import suppress_and_log
 from aar.errors import SetupError
+from aar.sandbox.docker.engine import unless_status
 from aar.sandbox.isolation.data_leak_check import problem_data_index
 
 REGISTRY_BASE = "python:3.11-slim"
@@ -42,7 +44,7 @@ def ensure_base_image(api: Any, wanted: str, progress: Callable[[str], None]) ->
     tag = wanted or REGISTRY_BASE
     debian = "" if wanted else _debian_tag()
     for known in (tag, debian):
-        if known and _has(api, known):
+        if known and unless_status(partial(api.inspect_image, known), 404) is not None:
             return known
     progress(f"pulling {tag}")
     problem = _pull(api, tag)
@@ -53,16 +55,6 @@ def ensure_base_image(api: Any, wanted: str, progress: Callable[[str], None]) ->
     progress(f"no registry ({problem}); making the base from Debian packages")
     _from_packages(api, debian)
     return debian
-
-
-def _has(api: Any, tag: str) -> bool:
-    import docker.errors
-
-    try:
-        api.inspect_image(tag)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
 
 
 def _pull(api: Any, tag: str) -> str:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from aar.concurrency import suppress_and_log
 from aar.errors import SetupError
-from aar.sandbox.docker.engine import Engine, Kind, default_tag
+from aar.sandbox.docker.engine import Engine, Kind, default_tag, unless_status
 from aar.sandbox.images.base_image import ensure_base_image, scan_image
 
 _PROBE = "import sys, os; print('%d.%d' % sys.version_info[:2], os.uname().machine)"
@@ -87,7 +87,9 @@ def _build(api: Any, kind: Kind, progress: Callable[[str], None], wanted_base: s
             size = int(api.inspect_image(tag)["Size"])
         finally:
             with suppress_and_log("what a build left could not be removed"):
-                _untag(api, candidate)
+                unless_status(
+                    lambda: api.remove_image(candidate, noprune=False), 404
+                )  # the build may have failed before
                 api.prune_images(filters={"dangling": True, "label": [f"org.aar.kind={kind}"]})
     progress(f"built {tag}")
     return BuiltImage(tag, base, size, checked)
@@ -132,15 +134,6 @@ def _python_of(api: Any, base: str) -> tuple[str, str]:
     if code != 0 or len(answer) != 2:
         raise SetupError(f"the base image {base} has no python3", "choose another with --base")
     return answer[0], answer[1]
-
-
-def _untag(api: Any, tag: str) -> None:
-    import docker.errors
-
-    try:
-        api.remove_image(tag, noprune=False)
-    except docker.errors.ImageNotFound:  # the build failed before there was one
-        return
 
 
 def fetch_wheels(requirements: Path, target: Path, *, python: str, machine: str) -> None:
