@@ -84,7 +84,7 @@ def bwrap_arguments(
     made += ["--bind", str(spec.workspace.absolute()), WORKSPACE]
     for mount in spec.mounts:
         made += ["--bind" if mount.writable else "--ro-bind", str(mount.source.absolute()), mount.target]
-    for device in gpu_devices(spec.gpus):
+    for device in _gpu_devices(spec.gpus):
         made += ["--dev-bind", device, device]
     made += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE, "--setenv", "PATH", PATH]
     if library_path():
@@ -102,11 +102,8 @@ def _kernel_files(files: ReplacementFiles, *, gpu: bool) -> list[str]:
     return [argument for path, source in shown.items() for argument in ("--ro-bind", str(source), path)]
 
 
-def gpu_devices(gpus: Sequence[str]) -> list[str]:
-    """Return device files of NVIDIA GPUs by index.
-
-    The control devices that every GPU needs are included.
-    """
+def _gpu_devices(gpus: Sequence[str]) -> list[str]:
+    """Return device files of NVIDIA GPUs by index, and the control devices that every GPU needs."""
     if not gpus:
         return []
     shared = [p for p in ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools") if Path(p).exists()]

@@ -11,7 +11,7 @@ import functools
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -119,19 +119,7 @@ class Engine:
         def run(api: Any) -> int:
             host = api.create_host_config(**options.host)
             host["MaskedPaths"] = options.masked  # the SDK knows no argument for it
-            made = api.create_container(
-                image=options.image,
-                command=options.command,
-                entrypoint=[],
-                name=name,
-                user=options.user,
-                environment=options.environment,
-                labels=options.labels,
-                working_dir=options.working_dir,
-                hostname=options.hostname,
-                host_config=host,
-                network_disabled=True,
-            )
+            made = api.create_container(**options.container, name=name, host_config=host)
             api.start(made["Id"])
             return int(api.inspect_container(made["Id"])["State"]["Pid"])
 
@@ -201,20 +189,14 @@ class ContainerOptions:
     """The body of ``POST /containers/create``.
 
     Args:
-        image, command, user, env, labels, working_dir, hostname: as the engine means them.
-        host: keyword arguments of the docker SDK's ``create_host_config``.
+        container: keyword arguments of the docker SDK's ``create_container``.
+        host: keyword arguments of its ``create_host_config``.
         masked: paths below ``/proc`` and ``/sys`` that are shown empty, in place of the engine's own list.
     """
 
-    image: str
-    user: str
+    container: dict[str, Any]
     host: dict[str, Any]
-    labels: dict[str, str]
-    environment: dict[str, str]
     masked: list[str]
-    command: list[str] = field(default_factory=lambda: server_command())
-    working_dir: str = WORKSPACE
-    hostname: str = "sandbox"
 
 
 def container_name(name: str) -> str:
@@ -223,16 +205,6 @@ def container_name(name: str) -> str:
     It differs from those of another `aar` home on the same engine.
     """
     return f"aar-{home_scope()}-{name}"
-
-
-def container_labels(spec: SandboxSpec) -> dict[str, str]:
-    """Return the labels that identify a sandbox."""
-    return {
-        f"{LABEL}.scope": home_scope(),
-        f"{LABEL}.name": spec.name,
-        f"{LABEL}.campaign": spec.campaign_id,
-        f"{LABEL}.workspace": str(spec.workspace.absolute()),
-    }
 
 
 def container_options(
@@ -292,14 +264,23 @@ def container_options(
     if spec.gpus:
         host["device_requests"] = [{"Driver": "", "DeviceIDs": list(spec.gpus), "Capabilities": [["gpu"]]}]
     masked = [*hidden_in_proc(gpu=bool(spec.gpus)).paths, *hidden_in_sys(gpu=bool(spec.gpus)).paths]
-    return ContainerOptions(
-        image=image,
-        user=f"{uid}:{uid}",
-        host=host,
-        labels=container_labels(spec),
-        environment=environment,
-        masked=masked,
-    )
+    container = {
+        "image": image,
+        "command": server_command(),
+        "entrypoint": [],
+        "user": f"{uid}:{uid}",
+        "environment": environment,
+        "labels": {
+            f"{LABEL}.scope": home_scope(),
+            f"{LABEL}.name": spec.name,
+            f"{LABEL}.campaign": spec.campaign_id,
+            f"{LABEL}.workspace": str(spec.workspace.absolute()),
+        },
+        "working_dir": WORKSPACE,
+        "hostname": "sandbox",
+        "network_disabled": True,
+    }
+    return ContainerOptions(container, host, masked)
 
 
 def default_tag(kind: Kind) -> str:
