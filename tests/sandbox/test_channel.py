@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from aar.errors import NotFound, SandboxGone, TransferRefused
 from aar.processes import HostProcess
-from aar.sandbox.channel import channel_sandbox
+from aar.sandbox.channel import transfer
 from aar.sandbox.channel.client import ChannelClient
 from aar.sandbox.server.command import OutputBuffer
 
@@ -131,7 +131,7 @@ def test_only_the_expected_process_is_listened_to(tmp_path: Path) -> None:
 )
 def test_what_an_error_means(fields: dict[str, object], error: type[Exception]) -> None:
     with pytest.raises(error):
-        channel_sandbox.raise_for_error(fields, {"job": "j1", "path": "p"})
+        transfer.raise_for_error(fields, {"job": "j1", "path": "p"})
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_what_an_error_means(fields: dict[str, object], error: type[Exception]) 
 )
 def test_names_that_leave_their_directory_are_refused(entries: list[object]) -> None:
     with pytest.raises(TransferRefused):
-        channel_sandbox.parse_listing({"entries": entries})
+        transfer.parse_listing({"entries": entries})
 
 
 @pytest.mark.parametrize("entries", [None, 1, [1], [["a"]], [["a", "b", "c"]], [{"a": 1}]])
 def test_a_listing_of_another_shape_means_gone(entries: object) -> None:
     with pytest.raises(SandboxGone):
-        channel_sandbox.parse_listing({"entries": entries})
+        transfer.parse_listing({"entries": entries})
 
 
 json_values = st.recursive(
@@ -162,8 +162,8 @@ json_values = st.recursive(
 def test_any_answer_is_an_answer_or_gone(fields: dict[str, object]) -> None:
     fields = json.loads(json.dumps(fields))
     for read in (
-        lambda: channel_sandbox.parse_exec_result(fields, b""),
-        lambda: channel_sandbox.parse_job_status(fields),
+        lambda: transfer.parse_exec_result(fields, b""),
+        lambda: transfer.parse_job_status(fields),
     ):
         try:
             read()
