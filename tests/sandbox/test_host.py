@@ -48,7 +48,7 @@ def test_limits_of_control_groups_version_2(tmp_path: Path, spec: SandboxSpec) -
     (folder / "pids.current").write_text("3\n")
     (folder / "cpu.stat").write_text("usage_usec 2500000\n")
     (folder / "memory.events").write_text("oom 1\noom_kill 4\n")
-    used = group.usage()
+    used = group.usage(tmp_path)
     assert used is not None
     assert (used.memory_bytes, used.processes, used.cpu_seconds) == (4000, 3, 2.5)
     assert group.kernel_kills() == 4
