@@ -61,6 +61,12 @@ def write_atomically(path: Path, content: bytes) -> bool:
     return True
 
 
+def user_cache_folder(name: str) -> Path:
+    """Return this user's cache folder of that name, by the XDG base directory specification."""
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    return (Path(chosen) if chosen else Path.home() / ".cache") / "aar" / name
+
+
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder for untrusted content.

@@ -39,6 +39,11 @@ class HostProcess:
         fields = line[line.rindex(")") + 2 :].split()
         return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
 
+    @classmethod
+    def current(cls) -> HostProcess:
+        """Return this process. Its start is 0, as of no process, where ``/proc`` is not readable."""
+        return cls.of(os.getpid()) or cls(os.getpid(), 0)
+
     def alive(self) -> bool:
         """Return True if the process still runs."""
         return HostProcess.of(self.pid) == self

@@ -138,15 +138,14 @@ class Leases:
     async def _held(self, kind: str, owner: str, cores: int, gpus: int, most: int) -> AsyncIterator[Lease]:
         if gpus > most:
             raise UsageError(f"too many GPUs for a {kind}: got {gpus}, expected at most {most}", "request fewer")
-        me = HostProcess.of(os.getpid())
-        process = [me.pid, me.started] if me is not None else [os.getpid(), 0]
+        me = HostProcess.current()
         entry = {
             "id": uuid.uuid4().hex,
             "kind": kind,
             "owner": owner,
             "cores": cores,
             "gpus": gpus,
-            "process": process,
+            "process": [me.pid, me.started],
             "since": time.time(),
         }
         lease = None

@@ -104,8 +104,8 @@ class SandboxStateDir:
                     raise Conflict(f"a sandbox named {spec.name} is being created", "choose another name") from None
                 if attempt == _TRIES - 1:
                     raise
-        me = HostProcess.of(os.getpid())
-        self.save(spec, {"maker": [me.pid, me.started] if me is not None else None})
+        me = HostProcess.current()
+        self.save(spec, {"maker": [me.pid, me.started]})
         self.channel.mkdir()
         self.channel.chmod(0o755)
 

@@ -31,6 +31,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from aar.errors import SandboxUnavailable
+from aar.fsutil import user_cache_folder
 from aar.problems.registry import installed_problems
 from aar.sandbox.isolation.data_leak_check import check_visible_folders
 from aar.settings import get_settings
@@ -238,7 +239,8 @@ def site_packages_tree(distributions: Sequence[str], target: str) -> Path:
         SandboxUnavailable: one of them is not installed, or only as a link into a source tree.
     """
     found = _closure(distributions)
-    cache = _cache()
+    cache = user_cache_folder("site")
+    cache.mkdir(parents=True, exist_ok=True)
     tree = cache / _key(found)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -246,13 +248,6 @@ def site_packages_tree(distributions: Sequence[str], target: str) -> Path:
             _link(found, tree)
             _compile(tree, target)
     return tree
-
-
-def _cache() -> Path:
-    chosen = os.environ.get("XDG_CACHE_HOME")
-    cache = (Path(chosen) if chosen else Path.home() / ".cache") / "aar" / "site"
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache
 
 
 def _key(distributions: Sequence[metadata.Distribution]) -> str:

@@ -22,6 +22,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from aar.errors import SandboxUnavailable
+from aar.fsutil import user_cache_folder
 from aar.sandbox.protocol import Mount
 
 _CODE = (".py", ".pyi", ".md", ".yaml", ".yml", ".toml", ".txt", ".typed", ".pyc", ".html")
@@ -150,8 +151,7 @@ def _stamp(folders: Sequence[Path], masked: Sequence[Path]) -> Path:
     parts += [f"without {folder}" for folder in sorted(masked)]
     parts += [digest for size in sorted(known.digests) for digest in sorted(known.digests[size])]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-    chosen = os.environ.get("XDG_CACHE_HOME")
-    return (Path(chosen) if chosen else Path.home() / ".cache") / "aar" / "clean" / key
+    return user_cache_folder("clean") / key
 
 
 def _times(folder: Path) -> Iterator[str]:
