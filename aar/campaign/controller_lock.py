@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 RESUMABLE_STATES = ("created", "running", "paused", "failed")
 """States in which a controller may start or resume a campaign. The cause of a failed one may have been fixed meanwhile.
 """
+ENDED_STATES = ("finished", "failed")
 CampaignCommand = Literal["pause", "stop"]
 ControllerState = Literal["alive", "lost", "none"]
 HEARTBEAT_TIMEOUT = timedelta(seconds=20)

@@ -18,9 +18,8 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from aar.auth.tokens import issue_token
-from aar.campaign.controller_lock import load_campaign
-from aar.campaign.views import ResearcherView, get_researcher
-from aar.errors import Conflict, NotFound, TooMany, UsageError
+from aar.campaign.controller_lock import ENDED_STATES, load_campaign
+from aar.errors import Conflict, TooMany, UsageError
 from aar.events import ResearcherStarted
 from aar.forum.authors import EXTERNAL_MODEL
 from aar.forum.change_feed import KINDS
@@ -32,7 +31,6 @@ from aar.text import clean_line
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 _TAKEN = re.compile(r"r[0-9]+|human|operator|latest")
 _MAX_DIRECTION = 2000
-ENDED_STATES = ("finished", "failed")
 POSTS_PER_HOUR = 20
 """More than any researcher of the public study wrote. Each post reaches the whole team."""
 WRITES_PER_HOUR = 120
@@ -74,22 +72,6 @@ def invite_researcher(session: Session, campaign_id: str, name: str, direction: 
     elif direction:
         found.direction = clean_line(direction)[:_MAX_DIRECTION]
     return issue_token(session, found.id)
-
-
-def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherView:
-    """Revoke an external researcher's token; its posts and submissions stay.
-
-    Raises:
-        NotFound: no external researcher of that name.
-    """
-    view = get_researcher(session, campaign_id, name)
-    if not view.is_external:
-        raise NotFound(
-            f"{view.name} is not an external researcher of campaign {campaign_id}",
-            "Only external researchers have a token to revoke",
-        )
-    session.get_one(Researcher, view.id).token_hash = ""
-    return view
 
 
 def has_external_researchers(session: Session) -> bool:

@@ -29,9 +29,9 @@ from aar.campaign.controller_lock import (
     load_campaign,
     reserve_campaign,
 )
-from aar.campaign.costs import CostEstimate, estimate_cost
+from aar.campaign.costs import CostEstimate, estimate_cost, make_price_book
 from aar.campaign.directions import assign_directions, load_directions
-from aar.campaign.preflight import CampaignPlan, assign_models, make_price_book, run_preflight
+from aar.campaign.preflight import CampaignPlan, assign_models, run_preflight
 from aar.campaign.spec import CampaignSpec, override_stored_spec, spec_from_fields
 from aar.errors import AarError, Conflict, UsageError
 from aar.events import CampaignCreated

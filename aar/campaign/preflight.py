@@ -13,11 +13,12 @@ from pathlib import Path
 import anyio.to_thread
 
 from aar.campaign.controller.service_restarts import IncidentBuffer
+from aar.campaign.costs import make_price_book
 from aar.campaign.directions import Direction, assign_directions, load_directions
 from aar.campaign.spec import AUTO, CampaignSpec
 from aar.errors import SetupError, UsageError
 from aar.llm.endpoints import Provider
-from aar.llm.price_book import CLAUDE_MODEL, OFFLINE_MODEL, ModelPrice, PriceBook
+from aar.llm.price_book import CLAUDE_MODEL, OFFLINE_MODEL, PriceBook
 from aar.problems.plugin_calls import GIVES, call_plugin, probe_problem, read_brief
 from aar.problems.protocol import Problem
 from aar.problems.registry import find_problem, ships
@@ -140,11 +141,6 @@ async def run_preflight(spec: CampaignSpec, settings: Settings) -> CampaignPlan:
         database.close()
         raise
     return CampaignPlan(spec, settings, problem, directions, team, prices, backend, incidents, database)
-
-
-def make_price_book(spec: CampaignSpec) -> PriceBook:
-    """Return the price library with the spec's own prices on top."""
-    return PriceBook({model: ModelPrice(**price.model_dump()) for model, price in spec.prices.items()})
 
 
 def _check_gpus(wanted: int) -> None:

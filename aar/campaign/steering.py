@@ -16,13 +16,18 @@ from typing import Any, get_args
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from aar.campaign.controller_lock import CampaignCommand, apply_without_controller, is_controller_alive, load_campaign
+from aar.campaign.controller_lock import (
+    ENDED_STATES,
+    CampaignCommand,
+    apply_without_controller,
+    is_controller_alive,
+    load_campaign,
+)
+from aar.campaign.costs import make_price_book
 from aar.campaign.directions import Direction, assign_directions, find_direction, load_directions
-from aar.campaign.external_researchers import ENDED_STATES, revoke_token
-from aar.campaign.preflight import make_price_book
 from aar.campaign.spec import AUTO, CampaignSpec, override_stored_spec
 from aar.campaign.views import ResearcherView, get_researcher, list_researchers
-from aar.errors import Conflict, UsageError
+from aar.errors import Conflict, NotFound, UsageError
 from aar.events import ControlRequested
 from aar.problems.registry import find_problem
 from aar.store.event_log import append_event
@@ -190,6 +195,22 @@ def _command_researcher(
     delivered = enqueue_request(session, campaign, request, view.id)
     done = {"pause": "pauses", "resume": "goes on", "stop": "stops for good", "remove": "leaves the team"}[command]
     return CommandReceipt(delivered, f"{view.name} {done}{'' if delivered else ': noted for the next start'}")
+
+
+def revoke_token(session: Session, campaign_id: str, name: str) -> ResearcherView:
+    """Revoke an external researcher's token; its posts and submissions stay.
+
+    Raises:
+        NotFound: no external researcher of that name.
+    """
+    view = get_researcher(session, campaign_id, name)
+    if not view.is_external:
+        raise NotFound(
+            f"{view.name} is not an external researcher of campaign {campaign_id}",
+            "Only external researchers have a token to revoke",
+        )
+    session.get_one(Researcher, view.id).token_hash = ""
+    return view
 
 
 def _open_campaign(session: Session, campaign_id: str) -> Campaign:

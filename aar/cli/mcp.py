@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from aar.campaign.external_researchers import invite_researcher, revoke_token
+from aar.campaign.external_researchers import invite_researcher
+from aar.campaign.steering import revoke_token
 from aar.cli.command_group import CommandGroup
 from aar.cli.context import LATEST, CampaignOption, open_context
 from aar.cli.options import DatabaseOption, JsonFlag

@@ -11,7 +11,8 @@ import pytest
 from aar.auth.tokens import find_researcher_id
 from aar.budget.totals import read_totals
 from aar.campaign.diversity import current_families
-from aar.campaign.external_researchers import EXTERNAL_MODEL, invite_researcher, revoke_token
+from aar.campaign.external_researchers import EXTERNAL_MODEL, invite_researcher
+from aar.campaign.steering import revoke_token
 from aar.campaign.views import get_researcher, list_researchers, working_researcher_ids
 from aar.errors import Conflict, Forbidden, NotFound, UsageError
 from aar.readmodels.formatting import model_label

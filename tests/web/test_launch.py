@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from aar.auth.tokens import operator_token
-from aar.campaign.costs import estimate_cost
+from aar.campaign.costs import estimate_cost, make_price_book
 from aar.campaign.lifecycle import draft_spec
-from aar.campaign.preflight import make_price_book
 from aar.campaign.presets import list_presets, load_preset
 from aar.campaign.spec import spec_from_fields
 from aar.campaign.views import get_campaign

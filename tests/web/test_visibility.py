@@ -15,7 +15,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, routing
 
-from aar.campaign.external_researchers import invite_researcher, revoke_token
+from aar.campaign.external_researchers import invite_researcher
+from aar.campaign.steering import revoke_token
 from aar.events import (
     AnyEvent,
     AuditFinished,

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from aar.campaign.costs import make_price_book
 from aar.campaign.directions import assign_directions, load_directions
-from aar.campaign.preflight import assign_models, make_price_book
+from aar.campaign.preflight import assign_models
 from aar.campaign.spec import CampaignSpec, load_spec
 from aar.cli.options import JsonFlag
 from aar.cli.output.printing import print_json, to_json_value

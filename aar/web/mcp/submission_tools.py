@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from aar.budget.limits import Limits, check_submission_quota
 from aar.budget.totals import read_totals
-from aar.campaign.external_researchers import ENDED_STATES, POSTS_PER_HOUR, remaining_posts
+from aar.campaign.controller_lock import ENDED_STATES
+from aar.campaign.external_researchers import POSTS_PER_HOUR, remaining_posts
 from aar.errors import Conflict, DataMissing, NotFound, UsageError
 from aar.fsutil import temporary_folder
 from aar.problems.registry import find_problem

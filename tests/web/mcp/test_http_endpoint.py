@@ -12,7 +12,7 @@ import pytest
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from aar.auth.tokens import operator_token
-from aar.campaign.external_researchers import revoke_token
+from aar.campaign.steering import revoke_token
 from aar.errors import SetupError
 from aar.web.mcp import require_sdk
 from aar.web.mcp.http_endpoint import allowed_hosts

@@ -10,7 +10,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
-from aar.campaign.external_researchers import revoke_token
+from aar.campaign.steering import revoke_token
 from aar.forum.posts import list_posts
 from aar.scoring.submissions import list_submissions
 
