@@ -19,7 +19,7 @@ from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
 from aar.campaign.running_time import read_running_time
 from aar.campaign.spec import CampaignSpec
-from aar.llm.price_book import ModelPrice, PriceBook
+from aar.llm.price_book import PriceBook
 from aar.llm.usage import Usage
 from aar.store.column_types import now
 from aar.store.models import LedgerEntry
@@ -58,11 +58,6 @@ class CostEstimate:
             return None
         together = self.models + self.compute
         return together if self.most is None else min(together, self.most)
-
-
-def make_price_book(spec: CampaignSpec) -> PriceBook:
-    """Return the price library with the spec's own prices on top."""
-    return PriceBook({model: ModelPrice(**price.model_dump()) for model, price in spec.prices.items()})
 
 
 def estimate_cost(spec: CampaignSpec, models: tuple[str, ...], prices: PriceBook) -> CostEstimate:

@@ -29,7 +29,7 @@ from aar.campaign.controller_lock import (
     load_campaign,
     reserve_campaign,
 )
-from aar.campaign.costs import CostEstimate, estimate_cost, make_price_book
+from aar.campaign.costs import CostEstimate, estimate_cost
 from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.preflight import CampaignPlan, assign_models, run_preflight
 from aar.campaign.spec import CampaignSpec, override_stored_spec, spec_from_fields
@@ -169,7 +169,7 @@ def draft_spec(fields: Mapping[str, Any], settings: Settings) -> SpecDraft:
         assign_directions(spec, load_directions(problem.directions()))
         place = "researchers.model"
         models = assign_models(spec, settings).models
-        prices = make_price_book(spec)
+        prices = spec.price_book()
         for model in models:
             prices.price(model)
         cost = estimate_cost(spec, models, prices)

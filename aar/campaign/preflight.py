@@ -13,7 +13,6 @@ from pathlib import Path
 import anyio.to_thread
 
 from aar.campaign.controller.service_restarts import IncidentBuffer
-from aar.campaign.costs import make_price_book
 from aar.campaign.directions import Direction, assign_directions, load_directions
 from aar.campaign.spec import AUTO, CampaignSpec
 from aar.errors import SetupError, UsageError
@@ -126,7 +125,7 @@ async def run_preflight(spec: CampaignSpec, settings: Settings) -> CampaignPlan:
         spec, load_directions(Path(spec.directions.file) if spec.directions.file else problem.directions())
     )
     team = assign_models(spec, settings)
-    prices = make_price_book(spec)
+    prices = spec.price_book()
     for model in team.all_models:
         prices.price(model)
     await call_plugin(problem, "check_data")

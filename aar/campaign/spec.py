@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from aar.budget.limits import Limits, PlainNumbers
 from aar.errors import DatabaseError, SpecError
+from aar.llm.price_book import ModelPrice, PriceBook
 from aar.store.database import parse_url
 from aar.strict_yaml import YamlDocument, YamlError, read_yaml
 
@@ -207,6 +208,10 @@ class CampaignSpec(_Part):
     database: str | None = Field(default=None, exclude=True)
     """SQLAlchemy URL; None takes AAR_DATABASE, or SQLite under AAR_HOME. It may hold a password, so it is in no dump of
     a spec: it is never stored, shown or sent."""
+
+    def price_book(self) -> PriceBook:
+        """Return the price library with the spec's own prices on top."""
+        return PriceBook({model: ModelPrice(**price.model_dump()) for model, price in self.prices.items()})
 
     @field_validator("database")
     @classmethod

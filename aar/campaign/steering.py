@@ -23,7 +23,6 @@ from aar.campaign.controller_lock import (
     is_controller_alive,
     load_campaign,
 )
-from aar.campaign.costs import make_price_book
 from aar.campaign.directions import Direction, assign_directions, find_direction, load_directions
 from aar.campaign.spec import AUTO, CampaignSpec, override_stored_spec
 from aar.campaign.views import ResearcherView, get_researcher, list_researchers
@@ -362,7 +361,7 @@ def add_researchers(
     available = load_directions(Path(file) if file else find_problem(spec.problem).directions())
     directions = _assign_directions(team, available, direction, count)
     team_model = model or _team_model(spec, team)
-    make_price_book(spec).price(team_model)
+    spec.price_book().price(team_model)
     campaign.spec = _larger_spec(spec, available, directions, model, first).model_dump(mode="json")
     last = session.scalar(select(func.max(Researcher.index)).where(Researcher.campaign_id == campaign_id)) or 0
     names = [f"r{number}" for number in range(first, first + count)]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aar.auth.tokens import operator_token
-from aar.campaign.costs import estimate_cost, make_price_book
+from aar.campaign.costs import estimate_cost
 from aar.campaign.lifecycle import draft_spec
 from aar.campaign.presets import list_presets, load_preset
 from aar.campaign.spec import spec_from_fields
@@ -77,7 +77,7 @@ def test_an_estimate_is_the_price_of_typical_turns_under_the_limits() -> None:
     def cost(**fields: Any) -> Any:
         spec, problems = spec_from_fields({name.replace("__", "."): value for name, value in fields.items()})
         assert spec is not None, problems
-        return estimate_cost(spec, ("claude-opus-4-6",) * spec.researchers.count, make_price_book(spec))
+        return estimate_cost(spec, ("claude-opus-4-6",) * spec.researchers.count, spec.price_book())
 
     # 120 turns of 500 new, 4,000 written, 60,000 read and 2,000 output tokens at $5, $6.25, $0.50 and $25 a million.
     hourly = 120 * (500 * 5 + 4_000 * 6.25 + 60_000 * 0.5 + 2_000 * 25) / 1e6

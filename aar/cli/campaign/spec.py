@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from aar.campaign.costs import make_price_book
 from aar.campaign.directions import assign_directions, load_directions
 from aar.campaign.preflight import assign_models
 from aar.campaign.spec import CampaignSpec, load_spec
@@ -31,7 +30,7 @@ def validate(
     problem = find_problem(loaded.problem)
     directions = loaded.directions.file
     dealt = assign_directions(loaded, load_directions(Path(directions) if directions else problem.directions()))
-    team, prices = assign_models(loaded, get_settings()), make_price_book(loaded)
+    team, prices = assign_models(loaded, get_settings()), loaded.price_book()
     for model in dict.fromkeys(team.models):
         prices.price(model)
     if json:
