@@ -25,6 +25,17 @@ from aar.store.models import LedgerEntry
 
 MODEL, COMPUTE, SCORING = "model", "compute", "scoring"
 RESERVED, SETTLED, RELEASED, LOST = "reserved", "settled", "released", "lost"
+UsedColumns = Callable[[Row[Any]], Mapping[str, Any]]
+"""From a reservation's row to the columns of its usage."""
+# Core statements: two rows a turn through the unit of work cost more than the rest of the transaction.
+_TABLE = cast(Table, LedgerEntry.__table__)
+_INSERT = _TABLE.insert()
+_UPDATE = _TABLE.update().where(_TABLE.c.request_id == bindparam("ended"))
+_SELECT = (
+    select(*_TABLE.c)
+    .where(_TABLE.c.request_id == bindparam("request"), _TABLE.c.campaign_id == bindparam("campaign"))
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +144,6 @@ def sum_charges(session: Session, campaign_id: str) -> ChargeSums:
             ),
         )
     return sums
-
-
-UsedColumns = Callable[[Row[Any]], Mapping[str, Any]]
-"""From a reservation's row to the columns of its usage."""
-
-# Core statements: two rows a turn through the unit of work cost more than the rest of the transaction.
-_TABLE = cast(Table, LedgerEntry.__table__)
-_INSERT = _TABLE.insert()
-_UPDATE = _TABLE.update().where(_TABLE.c.request_id == bindparam("ended"))
-_SELECT = (
-    select(*_TABLE.c)
-    .where(_TABLE.c.request_id == bindparam("request"), _TABLE.c.campaign_id == bindparam("campaign"))
-    .with_for_update()
-)
 
 
 def insert_reservation(session: Session, row: Mapping[str, Any]) -> None:

@@ -20,6 +20,9 @@ from aar.store.models import Researcher, Submission
 
 _MOST_WHOLE, _MOST = 2**63 - 1, 10**9
 """The largest whole number, as tables hold it, and the largest of any other kind."""
+CAMPAIGN = "campaign"
+_MS_PER_HOUR = Decimal(3_600_000)
+_RESUME_FLAGS = frozenset({"usd", "tokens", "hours", "submissions"})
 
 
 class PlainNumbers(BaseModel):
@@ -86,11 +89,6 @@ class Limits(PlainNumbers):
     """Price of compute; 0 where the machine is already paid for."""
     researcher: ResearcherLimits = ResearcherLimits()
     """Limits of each researcher."""
-
-
-CAMPAIGN = "campaign"
-_MS_PER_HOUR = Decimal(3_600_000)
-_RESUME_FLAGS = frozenset({"usd", "tokens", "hours", "submissions"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,24 @@ Read = Callable[[ColumnElement[bool]], tuple[T, int]]
 """From a condition on ledger entries to their sums, and their number."""
 _MOST_ANEW = 1000
 _entry = LedgerEntry
+_TOKENS = (
+    "input_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "cache_read_tokens",
+    "output_tokens",
+    "server_tool_uses",
+)
+_SUMS = select(
+    _entry.researcher_id,
+    _entry.state,
+    _entry.kind,
+    func.count().label("entries"),
+    *(
+        func.sum(getattr(_entry, name)).label(name)
+        for name in ("usd", "reserved_usd", "reserved_tokens", "seconds", *_TOKENS)
+    ),
+).group_by(_entry.state, _entry.kind, _entry.researcher_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +77,6 @@ def _holds(session: Session, settled: ColumnElement[bool], part: _Part) -> bool:
         return session.scalar(select(func.count()).select_from(_entry).where(settled, *which)) or 0
 
     return count(_entry.settled_at <= part.until) == part.count and count(_entry.settled_at > part.until) <= _MOST_ANEW
-
-
-_TOKENS = (
-    "input_tokens",
-    "cache_write_5m_tokens",
-    "cache_write_1h_tokens",
-    "cache_read_tokens",
-    "output_tokens",
-    "server_tool_uses",
-)
-_SUMS = select(
-    _entry.researcher_id,
-    _entry.state,
-    _entry.kind,
-    func.count().label("entries"),
-    *(
-        func.sum(getattr(_entry, name)).label(name)
-        for name in ("usd", "reserved_usd", "reserved_tokens", "seconds", *_TOKENS)
-    ),
-).group_by(_entry.state, _entry.kind, _entry.researcher_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Errors of model calls: billing, retries, and messages for people."""
+"""Errors of model calls: which may be billed, which are retried and when, and what people read."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _STATUS_OF = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
+_RETRIED = frozenset({408, 409, 429})
 
 
 class StreamInterrupted(ModelUnavailable):
@@ -160,9 +161,6 @@ def shorten_line(text: str) -> str:
     """Shorten a text to one line of bounded length."""
     flat = " ".join(text.split())
     return flat if len(flat) <= _SHOWN_CHARACTERS else flat[:_SHOWN_CHARACTERS] + "…"
-
-
-_RETRIED = frozenset({408, 409, 429})
 
 
 @dataclass(frozen=True, slots=True)

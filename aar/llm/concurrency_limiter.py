@@ -4,7 +4,7 @@ The bound adapts: it doubles with every round of successes until the service fir
 Jacobson 1988), halves at each such report, and then grows by about one per round (additive increase, multiplicative
 decrease; Chiu & Jain 1989). A Retry-After delays all callers, not only the one that received it. A circuit breaker
 (Nygard 2007) protects the service: after many failures in a row all callers wait, and one at a time tries whether the
-service works again.
+service works again. The outages of a service, and the waits of its callers, are reported from here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,20 @@ from datetime import UTC, datetime, timedelta
 from aar.errors import GatewayError
 from aar.events import AnyEvent, ModelServiceRecovered, ModelServiceUnavailable
 from aar.llm.api_errors import ServicePausing
+
+EventSink = Callable[[AnyEvent], None]
+_EVERY_SECONDS = 60.0
+_LASTING_SECONDS = 5.0
+"""Failures without a reply between that last this long are always reported, even soon after earlier ones."""
+_LONG_PAUSE_SECONDS = 60.0
+"""Pauses that the service requests are reported at once from this length on."""
+_FAR_OFF = timedelta(days=3650)
+OnWait = Callable[[int, float], Awaitable[None]]
+"""Receives a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""
+LEAST_SECONDS = 1.5
+"""A shorter wait is part of any call."""
+_LONGEST_IN_SECONDS = 120.0
+_WAITING = "waiting for the service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,16 +231,6 @@ class AdaptiveLimiter:
         self._wake()
 
 
-EventSink = Callable[[AnyEvent], None]
-
-_EVERY_SECONDS = 60.0
-_LASTING_SECONDS = 5.0
-"""Failures without a reply between that last this long are always reported, even soon after earlier ones."""
-_LONG_PAUSE_SECONDS = 60.0
-"""Pauses that the service requests are reported at once from this length on."""
-_FAR_OFF = timedelta(days=3650)
-
-
 def _ignore(_: AnyEvent) -> None:
     return
 
@@ -312,15 +316,6 @@ def time_after(seconds: float) -> str:
     """Return the time of day after some seconds, for people."""
     off = timedelta(seconds=min(seconds, _FAR_OFF.total_seconds()))
     return (datetime.now(UTC) + off).strftime("%Y-%m-%d %H:%M UTC")
-
-
-OnWait = Callable[[int, float], Awaitable[None]]
-"""Receives a wait: attempts made so far, and seconds until the next one; 0.0 once it begins."""
-
-LEAST_SECONDS = 1.5
-"""A shorter wait is part of any call."""
-_LONGEST_IN_SECONDS = 120.0
-_WAITING = "waiting for the service"
 
 
 async def ignore_wait(_tries: int, _seconds: float) -> None:

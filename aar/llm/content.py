@@ -52,6 +52,10 @@ _SHOWN = 2000
 _ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
+TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "model_context_window_exceeded"})
+"""Stop reasons after which the last block is cut off."""
+REASONING_BLOCK_TYPES = frozenset({"thinking", "redacted_thinking"})
+"""Kinds of block that only the model itself can read."""
 
 
 def resendable_block(block: Mapping[str, Any]) -> ContentBlock:
@@ -173,12 +177,6 @@ def _note(kind: object, about: str) -> ContentBlock:
 
 def _new_id() -> str:
     return f"toolu_{uuid.uuid4().hex}"
-
-
-TRUNCATED_STOP_REASONS = frozenset({"max_tokens", "model_context_window_exceeded"})
-"""Stop reasons after which the last block is cut off."""
-REASONING_BLOCK_TYPES = frozenset({"thinking", "redacted_thinking"})
-"""Kinds of block that only the model itself can read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,11 @@ NO_MODEL = "the reply does not name the model that answered"
 _AS_ASKED = ServedTerms()
 _MILLION = Decimal(1_000_000)
 _NANO = Decimal(10) ** -9
+REGIONAL_SURCHARGE = Decimal("1.1")
+"""The surcharge of Anthropic's own service on its list price for inference in a bound region."""
+BEDROCK = re.compile(r"^(?:(?P<region>[a-z]{2,6}(?:-[a-z]+)?)\.)?anthropic\.(?P<name>claude-.+?)(?:-v\d+)?(?::\d+)?$")
+VERTEX = re.compile(r"^(?P<name>claude-[^@]+)@(?P<version>\d{8}|default|latest)$")
+DATE = re.compile(r"-\d{8}$")
 
 
 class PriceBook:
@@ -183,10 +188,6 @@ def _scaled_tiers(tiers: tuple[PriceTier, ...], factor: Decimal) -> tuple[PriceT
     return tuple(PriceTier(tier.above, scale_price(tier.price, factor)) for tier in tiers)
 
 
-REGIONAL_SURCHARGE = Decimal("1.1")
-"""The surcharge of Anthropic's own service on its list price for inference in a bound region."""
-
-
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
     """Dollars per million tokens by kind, and per thousand web searches."""
@@ -223,11 +224,6 @@ def scale_price(price: ModelPrice, factor: Decimal) -> ModelPrice:
             if field.name != "web_search_per_1000"
         },
     )
-
-
-BEDROCK = re.compile(r"^(?:(?P<region>[a-z]{2,6}(?:-[a-z]+)?)\.)?anthropic\.(?P<name>claude-.+?)(?:-v\d+)?(?::\d+)?$")
-VERTEX = re.compile(r"^(?P<name>claude-[^@]+)@(?P<version>\d{8}|default|latest)$")
-DATE = re.compile(r"-\d{8}$")
 
 
 def plain_name(model: str) -> str:

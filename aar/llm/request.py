@@ -10,6 +10,21 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Literal
 
+SEND_STATUS: ContextVar[SendStatus | None] = ContextVar("send_status", default=None)
+"""The call of the current request; the transport marks it as sent."""
+CacheLifetime = Literal["5m", "1h"]
+_SHORT_SECONDS = 300.0
+_LONG_SECONDS = 3600.0
+_REWRITE = 1.25 - 0.1
+_DEARER = 2.0 - 1.25
+_PRIOR_LONG, _PRIOR_TURNS = 0.5, 50.0
+FIXED_TOKENS = 4096
+"""More than the service adds for tool use itself and for Anthropic's own tool types."""
+BLOCK_TOKENS = 48
+"""More than the markup around one block or message."""
+IMAGE_TOKENS = 6000
+"""More than the largest image costs after the service scaled it down."""
+
 
 class MessageEncoder:
     """Encodes the messages of one growing conversation.
@@ -59,10 +74,6 @@ class SendStatus:
     """
 
     sent: bool = False
-
-
-SEND_STATUS: ContextVar[SendStatus | None] = ContextVar("send_status", default=None)
-"""The call of the current request; the transport marks it as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +132,6 @@ class ModelRequest:
         }
 
 
-CacheLifetime = Literal["5m", "1h"]
-
-_SHORT_SECONDS = 300.0
-_LONG_SECONDS = 3600.0
-_REWRITE = 1.25 - 0.1
-_DEARER = 2.0 - 1.25
-_PRIOR_LONG, _PRIOR_TURNS = 0.5, 50.0
-
-
 @dataclass(slots=True)
 class CacheTtlPolicy:
     """Chooses a prompt cache's lifetime: five minutes, or an hour with dearer writes.
@@ -169,14 +171,6 @@ class CacheTtlPolicy:
         late = sum(_SHORT_SECONDS < gap <= _LONG_SECONDS for gap in self._gaps)
         share = (late + _PRIOR_LONG) / (len(self._gaps) + _PRIOR_TURNS)
         return "1h" if share * _REWRITE * prompt_tokens > _DEARER * max(new_tokens, 1) else "5m"
-
-
-FIXED_TOKENS = 4096
-"""More than the service adds for tool use itself and for Anthropic's own tool types."""
-BLOCK_TOKENS = 48
-"""More than the markup around one block or message."""
-IMAGE_TOKENS = 6000
-"""More than the largest image costs after the service scaled it down."""
 
 
 def token_upper_bound(parts: Iterable[Mapping[str, Any]]) -> int:

@@ -29,6 +29,15 @@ _LONGEST_MESSAGE_BYTES = 32 * 1024**2
 _BEGINS_STREAM = re.compile(rb"event:|data:")
 _OF_A_MESSAGE = ("choices", "usage")
 """Fields of a generated response, in any protocol."""
+_APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+_LONGEST_REPLY = 32 * 1024**2
+"""Characters of a reply; a model's longest is far below."""
+_LONGEST_NAME = 200
+_MOST_CLEARED = 10**6
+SseEvent: TypeAlias = dict[str, Any]
+LONGEST_EVENT = 16 * 1024**2
+"""Bytes of one event; the longest of a service has a few kilobytes."""
+_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 class ResponseReader:
@@ -194,13 +203,6 @@ class _Body:
 async def _one_by_one(stream: Any) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     async for event in stream:
         yield (event,)
-
-
-_APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
-_LONGEST_REPLY = 32 * 1024**2
-"""Characters of a reply; a model's longest is far below."""
-_LONGEST_NAME = 200
-_MOST_CLEARED = 10**6
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,13 +382,6 @@ def _cleared(report: object) -> int:
     edits = report.get("applied_edits") if isinstance(report, Mapping) else None
     counts = [edit.get("cleared_tool_uses") for edit in edits or () if isinstance(edit, Mapping)]
     return sum(count for count in counts if isinstance(count, int) and 0 < count <= _MOST_CLEARED)
-
-
-SseEvent: TypeAlias = dict[str, Any]
-
-LONGEST_EVENT = 16 * 1024**2
-"""Bytes of one event; the longest of a service has a few kilobytes."""
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 async def read_event_batches(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[SseEvent]]:

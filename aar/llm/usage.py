@@ -29,6 +29,7 @@ _ANYWHERE = frozenset({"", "global", "not_available"})
 _USUAL_SPEEDS = frozenset({"", "standard"})
 _USUAL_TIERS = frozenset({"", "standard", "default", "batch", "priority"})
 """Batches are cheaper and committed capacity is paid in advance: the list price is never too low for either."""
+_USUAL = {"inference_geo": _ANYWHERE, "speed": _USUAL_SPEEDS, "service_tier": _USUAL_TIERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +283,6 @@ def _grow(seen: dict[str, Any], cleaned: Mapping[str, Any]) -> bool:
         seen["iterations"] = [_larger_pass(before, now)] if fell else cleaned["iterations"]
         shrank |= fell
     return shrank
-
-
-_USUAL = {"inference_geo": _ANYWHERE, "speed": _USUAL_SPEEDS, "service_tier": _USUAL_TIERS}
 
 
 def _larger_pass(one: Usage, other: Usage) -> dict[str, Any]:

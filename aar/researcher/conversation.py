@@ -46,6 +46,11 @@ REFUSAL_NOTE = (
 CLEARED_NOTE = "[Old tool result content cleared]"
 """The service's replacement for a cleared result, word for word, so that its cache stays valid."""
 EMPTY_NOTE = "[Your last reply was empty, or all of it was reasoning that was cut off.]"
+CONVERSATION_KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
+_PAGE = 500
+_LONGEST = 300
+_TABLE = cast(Table, Researcher.__table__)
+_UPDATE = _TABLE.update().where(_TABLE.c.id == bindparam("who"))
 
 
 @dataclass(slots=True)
@@ -273,10 +278,6 @@ def _compacted(block: ContentBlock) -> bool:
     return block.get("type") == "compaction" and bool(block.get("content"))
 
 
-CONVERSATION_KINDS = ("message_added", "turn_received", "tool_started", "tool_finished", "context_reset")
-_PAGE = 500
-
-
 class ConversationLog:
     """Writes events first and then applies them to the conversation; open it with ``open_conversation_log``.
 
@@ -356,11 +357,6 @@ def replay_conversation(session: Session, campaign_id: str, researcher_id: str) 
             conversation.apply(logged.event)
         cursor = page[-1].id
     return conversation
-
-
-_LONGEST = 300
-_TABLE = cast(Table, Researcher.__table__)
-_UPDATE = _TABLE.update().where(_TABLE.c.id == bindparam("who"))
 
 
 def update_activity(session: Session, researcher_id: str, events: Sequence[AnyEvent]) -> None:

@@ -32,6 +32,7 @@ trap '__aar_code=$?; __aar_save; exit $__aar_code' EXIT
 """ % {"state": _STATE, "run": "%s"}  # noqa: UP031 - braces belong to bash here
 _RUN_ARGUMENT = _SESSION % 'eval "$1"'
 _RUN_FILE = _SESSION % '. "$1"'
+_TAIL_BYTES = 4096
 
 
 async def bash_tool(run: ToolRun, args: BashInput) -> ToolResult:
@@ -65,9 +66,6 @@ def describe_result(result: ExecResult, limit: float) -> str:
     dropped = f"[{result.dropped_bytes} bytes were dropped from the middle]" if result.dropped_bytes else ""
     parts = [result.output.rstrip("\n"), dropped, ends[result.reason]]
     return "\n".join(part for part in parts if part) or "(no output)"
-
-
-_TAIL_BYTES = 4096
 
 
 async def start_job_tool(run: ToolRun, args: StartJobInput) -> ToolResult:

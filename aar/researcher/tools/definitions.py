@@ -40,6 +40,8 @@ EDITOR = "str_replace_based_edit_tool"
 
 _OF = f"The leading one first, of: {', '.join(FAMILIES)}."
 _SUBMISSION = r"^s[1-9][0-9]{0,8}$"
+_ANTHROPIC_TYPES = {"bash": "bash_20250124", EDITOR: "text_editor_20250728"}
+MAX_SUMMARY_CHARACTERS = 160
 
 
 def _without_nul(what: str) -> AfterValidator:
@@ -333,8 +335,6 @@ INPUTS: dict[str, type[ToolInput]] = {
 }
 """Every tool by name, in the order of the definitions; the order never changes within a conversation."""
 
-_ANTHROPIC_TYPES = {"bash": "bash_20250124", EDITOR: "text_editor_20250728"}
-
 
 @lru_cache(maxsize=1)
 def tool_definitions() -> tuple[dict[str, Any], ...]:
@@ -359,9 +359,6 @@ def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
     if properties:
         cleaned["properties"] = {key: _without_titles(value) for key, value in properties.items()}
     return cleaned
-
-
-MAX_SUMMARY_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True)

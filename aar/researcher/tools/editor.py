@@ -13,6 +13,9 @@ from aar.researcher.tools.definitions import EditorInput, ToolResult, ToolRun
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 
 _CONTEXT_LINES = 4
+MAX_IMAGE_BYTES = 1024 * 1024
+"""The service accepts more, but each image is sent again with every later turn."""
+_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 
 
 async def editor_tool(run: ToolRun, args: EditorInput) -> ToolResult:
@@ -139,11 +142,6 @@ def _around(text: str, line: int, height: int) -> str:
 
 def _numbered(lines: list[str], first: int) -> str:
     return "\n".join(f"{number:6}\t{line}" for number, line in enumerate(lines, start=first))
-
-
-MAX_IMAGE_BYTES = 1024 * 1024
-"""The service accepts more, but each image is sent again with every later turn."""
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 
 
 def is_image(path: str) -> bool:

@@ -60,6 +60,9 @@ SANDBOX_LOST = (
     "are gone. Whether this call had an effect is unknown."
 )
 TOOL_BROKE = "This call broke the tool ({cause}). Whether it had an effect is unknown. Check, then try another way."
+RESULT_CHARACTERS = 16_000
+_HEAD, _TAIL = 6_000, 9_000
+DIRECTORY = "/workspace/.aar/results"
 
 
 async def execute_calls(ctx: ResearcherContext, log: ConversationLog) -> bool:
@@ -170,11 +173,6 @@ def _complaints(error: ValidationError) -> str:
         f"{'.'.join(str(part) for part in each['loc']) or 'input'}: {each['msg']}" for each in error.errors()[:5]
     ]
     return "; ".join(complaints)
-
-
-RESULT_CHARACTERS = 16_000
-_HEAD, _TAIL = 6_000, 9_000
-DIRECTORY = "/workspace/.aar/results"
 
 
 async def truncate_result(ctx: ResearcherContext, call: ToolCall, result: ToolResult) -> ToolResult:

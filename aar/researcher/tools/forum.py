@@ -33,6 +33,8 @@ from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.store.models import Comment, Post
 from aar.text import clean_text
 
+_SECONDS = 30
+
 
 async def post_tool(run: ToolRun, args: PostInput) -> ToolResult:
     """Publish a post with its figures."""
@@ -157,9 +159,6 @@ def claim_or_release(session: Session, campaign_id: str, author: Author, args: C
     if args.topic is None and args.release is not None:
         return claims.release_topic(session, campaign_id, author, args.release)
     raise UsageError("claim needs either a topic or the number of a claim to release", "Give topic or release")
-
-
-_SECONDS = 30
 
 
 async def read_figures(
