@@ -47,8 +47,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("nightly"):
             item.add_marker(pytest.mark.timeout(900))
-    # Workers begin with halves of this list and then steal from each other's ends: what takes long must not be last.
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    """Workers begin with equal parts of the list and then steal from each other's ends.
+
+    What takes long must not be last, and what shares a long preparation is never stolen if it is first.
+    """
+    slow = item.get_closest_marker("slow")
+    if slow is None:
+        return 2
+    return 0 if slow.kwargs.get("together") else 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -54,7 +54,7 @@ class _Bubblewrapped(AttackSuite):
         return lambda: BubblewrapBackend(distributions=("numpy", "scipy", "scikit-learn"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(together=True)
 @pytest.mark.nightly
 class TestWeakToStrong(_Bubblewrapped):
     """The default problem, with real data and methods."""
@@ -105,7 +105,7 @@ class TestPrincipalAxes:
         assert KNOWLEDGE_RULE in outcome.result.noted
 
 
-@pytest.mark.slow
+@pytest.mark.slow(together=True)  # its attacks are made once
 class TestToy(_Bubblewrapped):
     """A problem whose outputs are texts: what works on single items is not tried."""
 
