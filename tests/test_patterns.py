@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import aar
-from aar.forum.markdown import parse_markdown, render_markdown, replace_image_addresses, shown_paths
+from aar.forum.markdown import Document, replace_image_addresses
 from aar.problems.protocol import RunLimits
 from aar.readmodels.secret_scrubber import Scrubber
 from aar.sandbox.protocol import ExecResult, ExitReason
@@ -158,15 +158,15 @@ def test_texts_that_were_made_to_be_slow_are_not(unit: str) -> None:
         lambda text: output_rejected_message(text, hosts),
         lambda text: failure_message(ExecResult(ExitReason.EXITED, 1, text, 0, 1.0), limits, hosts),
         Scrubber(["a-secret-of-the-test"]).text,
-        shown_paths,
+        lambda text: Document(text).image_paths,
         lambda text: replace_image_addresses(text, {"a": "b"}),
-        parse_markdown,
-        lambda text: render_markdown(text),
+        lambda text: Document(text).tokens,
+        lambda text: Document(text).html({}),
     ):
         assert not _grows_faster(call, unit)
 
 
 def test_a_text_of_brackets_is_parsed_soon() -> None:
     for unit in ("![", "[", "![[a]"):
-        assert _seconds(lambda text: parse_markdown(text), unit * (20_000 // len(unit))) < 0.5
-    assert _seconds(shown_paths, "![" * 10_000) < 0.1
+        assert _seconds(lambda text: Document(text).tokens, unit * (20_000 // len(unit))) < 0.5
+    assert _seconds(lambda text: Document(text).image_paths, "![" * 10_000) < 0.1

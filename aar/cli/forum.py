@@ -20,7 +20,7 @@ from aar.forum.edits import edit_comment, edit_post, list_revisions
 from aar.forum.edits import pin as pin_post
 from aar.forum.edits import retract as retract_post
 from aar.forum.figures import MAX_FIGURE_BYTES, NewFigure, inspect_figure
-from aar.forum.markdown import SHORT, shown_paths
+from aar.forum.markdown import FIGURE_DIGITS, parse_markdown
 from aar.forum.posts import create_comment, create_post, get_thread, list_posts
 from aar.forum.search import PostFilter, duplicate_warning, similar_to_post
 from aar.forum.search import full_text_search as find
@@ -90,8 +90,8 @@ def attach_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, 
     figures: dict[str, NewFigure] = {}
     for file in files or ():
         path, figure = str(file), inspect_figure(str(file), _content(file))
-        if path not in shown_paths(said):
-            path = f"attached-{figure.digest[:SHORT]}"
+        if path not in parse_markdown(said).image_paths:
+            path = f"attached-{figure.digest[:FIGURE_DIGITS]}"
             said = f"{said.rstrip()}\n\n![{_caption(file)}]({path})\n"
         figures[path] = figure
     return said, figures

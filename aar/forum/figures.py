@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from aar.errors import NotFound, UsageError
 from aar.forum.authors import Author, validate_author
 from aar.forum.image_formats import SUFFIXES, ImageInfo, InvalidImage, inspect_image
-from aar.forum.markdown import SCHEME, SHORT, replace_image_addresses, shown_figures, shown_paths
+from aar.forum.markdown import FIGURE_DIGITS, FIGURE_SCHEME, parse_markdown, replace_image_addresses, shown_figures
 from aar.store import event_log
 from aar.store.models import Figure
 from aar.text import shorten, validate_text
@@ -66,7 +66,7 @@ class FigureView:
     @property
     def short(self) -> str:
         """Return the digits that identify it in its campaign."""
-        return self.digest[:SHORT]
+        return self.digest[:FIGURE_DIGITS]
 
     @property
     def file_name(self) -> str:
@@ -137,7 +137,7 @@ def store_figure(session: Session, campaign_id: str, author: Author, figure: New
     """
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
-    known = known_figures(session, campaign_id, [figure.digest[:SHORT]]).get(figure.digest[:SHORT])
+    known = known_figures(session, campaign_id, [figure.digest[:FIGURE_DIGITS]]).get(figure.digest[:FIGURE_DIGITS])
     if known is not None and known.digest != figure.digest:  # somebody worked for that
         raise UsageError(f"another figure has the digits {known.short}", "Save the figure again")
     if known is not None:
@@ -173,7 +173,7 @@ def known_figures(session: Session, campaign_id: str, digits: Collection[str]) -
 
 def find_figure(session: Session, campaign_id: str, digits: str) -> tuple[FigureView, bytes]:
     """Return a figure and its bytes. Raises NotFound."""
-    view = known_figures(session, campaign_id, [digits]).get(digits) if len(digits) >= SHORT else None
+    view = known_figures(session, campaign_id, [digits]).get(digits) if len(digits) >= FIGURE_DIGITS else None
     if view is None:
         raise NotFound(
             f"no figure {shorten(digits, 64)} in campaign {campaign_id!r}", "See the posts for existing figures"
@@ -236,7 +236,7 @@ def store_text_with_figures(
     if not wanted:
         return text
     new = {path: store_figure(session, campaign_id, author, attached[path]).short for path in wanted}
-    text = replace_image_addresses(text, {path: SCHEME + short for path, short in new.items()})
+    text = replace_image_addresses(text, {path: FIGURE_SCHEME + short for path, short in new.items()})
     left = _wanted(text, attached)
     if left:
         raise UsageError(f"invalid figure address {left[0][:200]!r}", "Write ![caption](PATH)")
@@ -263,4 +263,4 @@ def validate_text_with_figures(
 
 
 def _wanted(text: str, attached: Collection[str]) -> list[str]:
-    return [path for path in shown_paths(text) if path in attached] if attached else []
+    return [path for path in parse_markdown(text).image_paths if path in attached] if attached else []

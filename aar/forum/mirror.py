@@ -18,7 +18,7 @@ from aar.errors import SetupError
 from aar.forum.change_feed import KINDS
 from aar.forum.claims import active_claims
 from aar.forum.figures import FigureView, find_figure, known_figures
-from aar.forum.markdown import SCHEME, SHORT, replace_image_addresses, shown_figures
+from aar.forum.markdown import FIGURE_DIGITS, FIGURE_SCHEME, replace_image_addresses, shown_figures
 from aar.forum.posts import list_posts, pinned_posts, post_views, select_posts, threads
 from aar.forum.references import posts_citing, posts_naming, thread_texts
 from aar.forum.views import ClaimView, CommentView, PostView, ThreadView
@@ -48,7 +48,9 @@ class FigureFiles:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._folder.chmod(0o755)  # a sandbox's own user reads here
         paths = list(self._folder.iterdir())
-        known = known_figures(session, self._campaign_id, [path.stem for path in paths if len(path.stem) == SHORT])
+        known = known_figures(
+            session, self._campaign_id, [path.stem for path in paths if len(path.stem) == FIGURE_DIGITS]
+        )
         for path in paths:
             figure = known.get(path.stem)
             right = figure is not None and path.name == figure.file_name
@@ -81,7 +83,7 @@ def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = N
 
     Its figures, by their digits, are files beside it.
     """
-    files = {SCHEME + digits: f"../{FOLDER}/{each.file_name}" for digits, each in (figures or {}).items()}
+    files = {FIGURE_SCHEME + digits: f"../{FOLDER}/{each.file_name}" for digits, each in (figures or {}).items()}
     post = thread.post
     facts = [
         f"- post #{post.id}, {post.kind}, by {_byline(post.author, post.by_human)}, {_at(post.created_at)}",

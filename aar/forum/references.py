@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from aar.events import ResearchersMentioned
 from aar.forum.authors import Author, is_by_person
 from aar.forum.figures import known_figures
-from aar.forum.markdown import EVERYBODY, SCHEME, find_references, shown_figures
+from aar.forum.markdown import EVERYBODY, FIGURE_SCHEME, find_references, shown_figures
 from aar.forum.views import Citation, PostReference, PostView, ThreadView
 from aar.store import event_log
 from aar.store.models import Comment, Post, Researcher, Submission
@@ -242,7 +242,7 @@ def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -
         found += [Reference(f"@{name}", "researcher", name, "", "") for name in session.scalars(known)]
     shown = known_figures(session, campaign_id, shown_figures(texts)[:_MAX_LOOKUPS])
     found += [
-        Reference(SCHEME + digits, "figure", each.digest, "", "", (each.width, each.height))
+        Reference(FIGURE_SCHEME + digits, "figure", each.digest, "", "", (each.width, each.height))
         for digits, each in shown.items()
     ]
     return found

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, bindparam, select, text
 from sqlalchemy.orm import Session
 
-from aar.forum.markdown import strip_code
+from aar.forum.markdown import Document
 from aar.forum.posts import check_kind, family_pattern, posts_by_id
 from aar.forum.views import PostView
 from aar.store.column_types import UtcDateTime
@@ -320,7 +320,7 @@ def duplicate_warning(near: Sequence[SimilarPost]) -> str:
 
 
 def _words(title: str, body: str) -> list[str]:
-    words = _LONG_WORD.findall(strip_accents(strip_code(f"{title}\n\n{body[:_COMPARED_LENGTH]}")).casefold())
+    words = _LONG_WORD.findall(strip_accents(Document(f"{title}\n\n{body[:_COMPARED_LENGTH]}").prose).casefold())
     return [word for word in words if word not in _FUNCTION_WORDS]
 
 

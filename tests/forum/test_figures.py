@@ -16,7 +16,7 @@ from aar.forum import figures as service
 from aar.forum.authors import Author
 from aar.forum.edits import edit_comment, edit_post, list_revisions
 from aar.forum.figures import MAX_FIGURE_BYTES, MAX_FIGURES, NewFigure, find_figure, inspect_figure, store_figure
-from aar.forum.markdown import replace_image_addresses, shown_figures, shown_paths
+from aar.forum.markdown import parse_markdown, replace_image_addresses, shown_figures
 from aar.forum.mirror import ForumMirror
 from aar.forum.posts import create_comment, create_post, get_thread
 from aar.forum.references import known_references
@@ -190,9 +190,10 @@ def test_an_animation_counts_all_its_frames() -> None:
 def test_only_what_is_shown_counts() -> None:
     digits = "0123456789ab"
     text = f"`![a](figure:{digits})`\n\n```\n![b](plots/b.png) ![c](figure:{digits})\n```\n\n    ![d](d.png)"
-    assert shown_figures([text]) == shown_paths(text) == []
+    assert not shown_figures([text])
+    assert not parse_markdown(text).image_paths
     text = "![a](http://x/a.png) ![b](//x/b.png) ![c](data:image/png;base64,aa) ![d](../d%20e.png) ![e](figure:12)"
-    assert shown_paths(text) == ["../d e.png"]
+    assert parse_markdown(text).image_paths == ("../d e.png",)
     assert replace_image_addresses("![a](<d e.png>) ![b](d%20e.png 't')", {"d e.png": "X"}) == "![a](X) ![b](X 't')"
 
 

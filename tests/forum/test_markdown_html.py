@@ -31,7 +31,9 @@ class Check(HTMLParser):
     st.text(st.sampled_from("<>\"'`*_[]()!#|-~&;:/\\ \n\tabjscriptonerror=") | st.characters(exclude_categories=["Cs"]))
 )
 def test_no_text_makes_anything_but_text(text: str) -> None:
-    Check().feed(render_markdown(text))
+    html = render_markdown(text)
+    Check().feed(html)
+    assert html.count("<a ") == html.count("</a>")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,11 @@ def test_no_text_makes_anything_but_text(text: str) -> None:
 )
 def test_no_link_leads_anywhere_but_the_web(text: str) -> None:
     assert "href" not in render_markdown(text)
+
+
+def test_a_link_within_what_is_no_link_is_one() -> None:
+    html = render_markdown("[a <https://a.b> c](/x)")
+    assert html == ('<p>[a <a href="https://a.b" rel="nofollow noopener noreferrer">https://a.b</a> c](/x)</p>\n')
 
 
 def test_links_pass_nothing_on() -> None:

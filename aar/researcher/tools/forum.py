@@ -6,7 +6,7 @@ Its files are in /forum. ``edit_post`` and ``claim`` serve external researchers 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +16,7 @@ from aar.forum.authors import Author, was_already_written
 from aar.forum.claims import active_claims
 from aar.forum.edits import edit_comment, edit_post, retract
 from aar.forum.figures import MAX_FIGURE_BYTES, MAX_FIGURES, NewFigure, inspect_figure
-from aar.forum.markdown import SCHEME, SHORT, shown_paths
+from aar.forum.markdown import FIGURE_DIGITS, FIGURE_SCHEME, parse_markdown
 from aar.forum.posts import cast_vote, create_comment, create_post
 from aar.forum.search import duplicate_warning, similar_to_post
 from aar.forum.views import ClaimView
@@ -176,7 +176,7 @@ async def read_figures(
         UsageError: a file does not exist, is outside of the workspace, too large, or no image; it is named.
         SandboxGone: the sandbox ended meanwhile.
     """
-    paths = shown_paths(clean_text(text or ""))
+    paths = parse_markdown(clean_text(text or "")).image_paths
     if not paths:
         return {}
     if run.repeated and what is not None:
@@ -197,10 +197,10 @@ async def read_figures(
 
 def describe_figures(figures: dict[str, NewFigure]) -> list[str]:
     """Return lines with the Markdown that shows the figures again."""
-    return [f"{path} is {SCHEME}{each.digest[:SHORT]}" for path, each in figures.items()]
+    return [f"{path} is {FIGURE_SCHEME}{each.digest[:FIGURE_DIGITS]}" for path, each in figures.items()]
 
 
-async def _places(sandbox: Sandbox, paths: list[str]) -> list[str]:
+async def _places(sandbox: Sandbox, paths: Sequence[str]) -> list[str]:
     """Return the paths of files after links.
 
     Raises UsageError for one outside of the workspace.

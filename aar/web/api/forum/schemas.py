@@ -10,7 +10,7 @@ from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
 from aar.forum.figures import FigureView
-from aar.forum.markdown import SCHEME
+from aar.forum.markdown import FIGURE_SCHEME
 from aar.forum.search import SimilarPost
 from aar.forum.views import MAX_FAMILIES, Citation, CommentView, PostReference, PostView, ThreadView
 from aar.web.request_params import MAX_LIMIT
@@ -99,7 +99,7 @@ class FigureOut(BaseModel):
     def of(cls, view: FigureView) -> FigureOut:
         """Converts a service's view."""
         facts = {name: getattr(view, name) for name in cls.model_fields if name != "markdown"}
-        return cls(**facts, markdown=f"![]({SCHEME}{view.short})")
+        return cls(**facts, markdown=f"![]({FIGURE_SCHEME}{view.short})")
 
 
 class ThreadOut(BaseModel):
