@@ -1,10 +1,22 @@
-"""Text from outside, made safe to store, show and send."""
+"""Text from outside, made safe to store, show and send; and the names in it: ``s7``, ``#12``, a person's."""
 
 from __future__ import annotations
 
 import re
 
 from aar.errors import UsageError
+
+PERSON_NAME_PATTERN = r"^[\w .-]+$"
+PERSON_NAME_LENGTH = 40
+SUBMISSION_PATTERN = r"^s?[1-9][0-9]{0,8}$"
+_SUBMISSION = re.compile(r"[sS]?([0-9]{1,9})")
+_POST = re.compile(r"#?([0-9]+)")
+_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
+)
+"""The last ones are tags: letters that no screen shows but a model reads."""
+_SPACE = re.compile(r"\s+")
 
 
 def repair_surrogates(text: str) -> str:
@@ -22,14 +34,6 @@ def make_storable(text: str) -> str:
     PostgreSQL does not store NULs.
     """
     return repair_surrogates(text).replace("\0", "\ufffd")
-
-
-_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]"
-)
-"""The last ones are tags: letters that no screen shows but a model reads."""
-_SPACE = re.compile(r"\s+")
 
 
 def _visible(match: re.Match[str]) -> str:
@@ -84,3 +88,26 @@ def shorten(text: str, limit: int) -> str:
     """Shorten the text to one line of ``limit`` characters with an ellipsis."""
     line = clean_line(text)
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def is_person_name(name: str) -> bool:
+    """Return whether a person may write under this name."""
+    return len(name) <= PERSON_NAME_LENGTH and re.fullmatch(PERSON_NAME_PATTERN, name) is not None
+
+
+def parse_submission_number(text: str) -> int:
+    """Return the number of a submission from ``12`` or ``s12``. Raises UsageError."""
+    found = _SUBMISSION.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(
+            f"submission number is not valid: got {text[:40]!r}, expected 12 or s12", "See `aar submissions`"
+        )
+    return int(found[1])
+
+
+def parse_post_number(text: str) -> int:
+    """Return the number of a post from ``12`` or ``#12``. Raises UsageError."""
+    found = _POST.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"post number is not valid: got {text[:40]!r}, expected 12 or #12", "See `aar forum list`")
+    return int(found[1][:19])

@@ -17,9 +17,10 @@ from aar.campaign.submission_decisions import (
 from aar.cli.context import LATEST, CampaignOption, author_name, open_context
 from aar.cli.options import DatabaseOption, JsonFlag
 from aar.cli.output.printing import print_json, to_json_value
-from aar.cli.submissions import parse_submission_number, print_details
+from aar.cli.submissions import print_details
 from aar.readmodels.submission_details import read_submission_details
 from aar.scoring.submissions import get_submission
+from aar.text import parse_submission_number
 
 _Number = Annotated[str, typer.Argument(metavar="NUMBER", help="Number of the submission: `12` or `s12`.")]
 _Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; its author and all others read it.")]

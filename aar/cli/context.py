@@ -18,6 +18,7 @@ from aar.settings import Settings, load_settings
 from aar.snapshots.store import SnapshotStore
 from aar.store import open_database
 from aar.store.database import Database
+from aar.text import PERSON_NAME_LENGTH, is_person_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +106,10 @@ def author_name(name: str | None = None) -> str:
             name = getpass.getuser()
         except (OSError, KeyError):
             name = "operator"
-        name = re.sub(r"[^\w .-]+", "-", name)[:40] or "operator"
-    if not re.fullmatch(r"[\w .-]{1,40}", name):
+        name = re.sub(r"[^\w .-]+", "-", name)[:PERSON_NAME_LENGTH] or "operator"
+    if not is_person_name(name):
         raise UsageError(
-            f"author name is not valid: got {name!r}, expected 1 to 40 characters",
+            f"author name is not valid: got {name!r}, expected 1 to {PERSON_NAME_LENGTH} characters",
             "Use letters, digits, spaces, dots or dashes",
         )
     return f"human:{name.strip()}"

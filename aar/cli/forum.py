@@ -26,7 +26,7 @@ from aar.forum.search import PostFilter, duplicate_warning, similar_to_post
 from aar.forum.search import full_text_search as find
 from aar.forum.views import CommentView, PostView
 from aar.readmodels.formatting import format_datetime, format_signed
-from aar.text import clean_line, clean_text
+from aar.text import clean_line, clean_text, parse_post_number, parse_submission_number
 
 PostId = Annotated[str, typer.Argument(metavar="POST", help="Number of the post: `12` or `#12`.")]
 Name = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Your name; default your login.")]
@@ -61,17 +61,6 @@ Figures = Annotated[
         show_default=False,
     ),
 ]
-
-
-def parse_post_number(given: str) -> int:
-    """Return the number of a post from ``12`` or ``#12``.
-
-    Raises UsageError.
-    """
-    digits = given.removeprefix("#")
-    if not (digits.isascii() and digits.isdigit()):
-        raise UsageError(f"post number is not valid: got {given!r}, expected 12 or #12", "See `aar forum list`")
-    return int(digits[:19])
 
 
 def read_text(body: str | None) -> str:
@@ -241,7 +230,7 @@ def search(
     database: DatabaseOption = None,
 ) -> None:
     """Search posts and comments, best match first."""
-    cited = None if submission is None else _submission(submission)
+    cited = None if submission is None else parse_submission_number(submission)
     only = PostFilter(
         kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted, family
     )
@@ -348,13 +337,6 @@ def comment(
         print_json(made)
     else:
         print(f"commented on #{post_id} in {view.id} as {made.author}")
-
-
-def _submission(given: str) -> int:
-    digits = given.removeprefix("s")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
-        raise UsageError(f"submission is not valid: got {given!r}, expected one such as s7", "See `aar submissions`")
-    return int(digits)
 
 
 def _fate(said: PostView | CommentView) -> str:

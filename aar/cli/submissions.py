@@ -23,7 +23,7 @@ from aar.readmodels.submission_details import Score, SubmissionDetails, read_sub
 from aar.scoring.audits.audit_findings import FindingView
 from aar.scoring.submission_history import EstimateRecord, SubmissionRecord, read_submission_record
 from aar.scoring.submissions import SubmissionView, get_submission, list_submissions
-from aar.text import clean_line, clean_text, shorten
+from aar.text import clean_line, clean_text, parse_submission_number, shorten
 
 _STYLES = {
     "passed": "green",
@@ -146,17 +146,6 @@ def _print_list(context: CliContext, campaign_id: str, researcher: str | None, j
             clean_line(each.title),
         )
     print_table(table, empty="There is no submission yet.")
-
-
-def parse_submission_number(text: str) -> int:
-    """Return the number of a submission from ``12`` or ``s12``.
-
-    Raises UsageError.
-    """
-    digits = text.removeprefix("s").removeprefix("S")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise UsageError(f"submission number is not valid: got {text!r}, expected 12 or s12", "See `aar submissions`")
-    return int(digits)
 
 
 def _print_submission(context: CliContext, campaign_id: str, number: int, json: bool) -> None:

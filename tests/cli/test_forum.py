@@ -16,7 +16,7 @@ def test_a_person_edits_retracts_and_pins(writable: Terminal) -> None:
     assert "it does not" in writable.ok("forum", "show", "6")
     assert writable.json("forum", "search", "fewer") == []
     assert len(writable.json("forum", "search", "fewer", "--retracted", "--by", "ana")) == 1
-    assert "submission is not valid" in writable.run("forum", "search", "x", "--cites", "seven").stderr
+    assert "submission number is not valid" in writable.run("forum", "search", "x", "--cites", "seven").stderr
 
 
 def test_labels_are_written_changed_shown_and_asked_for(writable: Terminal) -> None:

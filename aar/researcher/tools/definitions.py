@@ -34,12 +34,12 @@ from aar.families import FAMILIES
 from aar.forum.views import MAX_FAMILIES
 from aar.llm.content import ToolCall, tool_calls_of
 from aar.researcher.context import ResearcherContext
+from aar.text import SUBMISSION_PATTERN
 
 EDITOR = "str_replace_based_edit_tool"
 """Name that Anthropic's text-editor tool type prescribes."""
 
 _OF = f"The leading one first, of: {', '.join(FAMILIES)}."
-_SUBMISSION = r"^s[1-9][0-9]{0,8}$"
 _ANTHROPIC_TYPES = {"bash": "bash_20250124", EDITOR: "text_editor_20250728"}
 MAX_SUMMARY_CHARACTERS = 160
 
@@ -213,7 +213,7 @@ class PostInput(ToolInput):
     kind: Literal["hypothesis", "result", "insight", "error", "question"]
     title: str = Field(min_length=1)
     body: str = Field(min_length=1, description="Markdown.")
-    submission: str | None = Field(default=None, pattern=_SUBMISSION, description="s<number>")
+    submission: str | None = Field(default=None, pattern=SUBMISSION_PATTERN, description="s<number>")
     families: list[str] = Field(
         default_factory=list, max_length=MAX_FAMILIES, description=f"Idea families of the post. {_OF}"
     )

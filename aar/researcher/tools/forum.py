@@ -31,7 +31,7 @@ from aar.researcher.tools.definitions import (
 )
 from aar.sandbox.protocol import WORKSPACE, Sandbox
 from aar.store.models import Comment, Post
-from aar.text import clean_text
+from aar.text import clean_text, parse_submission_number
 
 _SECONDS = 30
 
@@ -39,7 +39,7 @@ _SECONDS = 30
 async def post_tool(run: ToolRun, args: PostInput) -> ToolResult:
     """Publish a post with its figures."""
     ctx = run.ctx
-    number = None if args.submission is None else int(args.submission.removeprefix("s"))
+    number = None if args.submission is None else parse_submission_number(args.submission)
     figures = await read_figures(run, _author(run), args.body, Post)
     post = await ctx.db.write(
         lambda session: create_post(

@@ -18,6 +18,7 @@ from aar.researcher.tools.commands import fetch_job_status, job_report
 from aar.researcher.tools.definitions import BudgetInput, FinishInput, ToolResult, ToolRun, WaitInput
 from aar.scoring.submission_queue import read_queue
 from aar.scoring.submissions import count_submissions
+from aar.text import parse_submission_number
 
 _NEWS_SECONDS = 3.0
 _SLICE_SECONDS = 60.0
@@ -39,9 +40,9 @@ async def wait_tool(run: ToolRun, args: WaitInput) -> ToolResult:
 
 
 async def _submission(run: ToolRun, args: WaitInput) -> str:
-    if args.id is None or not args.id.removeprefix("s").isascii() or not args.id.removeprefix("s").isdigit():
+    if args.id is None:
         raise UsageError("wait for a submission needs its id", "Such as id: s3")
-    view = await run.ctx.scorer.wait_for(int(args.id.removeprefix("s")), args.timeout_seconds)
+    view = await run.ctx.scorer.wait_for(parse_submission_number(args.id), args.timeout_seconds)
     if view.finished:
         return view.verdict
     ctx = run.ctx

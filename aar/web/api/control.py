@@ -27,7 +27,8 @@ from aar.campaign.submission_decisions import (
     reinstate_submission,
 )
 from aar.scoring.visibility import Audience
-from aar.web.api.forum.schemas import IdempotencyKey
+from aar.text import PERSON_NAME_LENGTH, PERSON_NAME_PATTERN
+from aar.web.api.forum.schemas import IdempotencyKey, PersonName
 from aar.web.api.researchers import ResearcherOut
 from aar.web.api.submissions import SubmissionOut
 from aar.web.app_state import AppState, AppStateDep
@@ -37,7 +38,6 @@ from aar.web.request_params import CampaignId, Number, ViewOut, find_campaign
 
 router = APIRouter(prefix="/campaigns")
 _Text = Annotated[str, Field(max_length=4000)]
-_Name = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
 _Limit = Annotated[str | float | None, Field(description="null lifts it")]
 _Reason = Annotated[str, Field(min_length=1, max_length=MAX_REASON)]
 
@@ -119,7 +119,7 @@ def invalid_spec_response(made: SpecDraft) -> Response:
 class _ControlRequest(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
-    by: _Name = None
+    by: PersonName = None
 
     def signed(self, who: Operator) -> str:
         """Returns the name for the record."""
@@ -232,7 +232,7 @@ def _ask(session: Session, *, campaign_id: str, sent: ControlIn, by: str) -> Com
 class _Decision(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
-    by: Annotated[str, Field(max_length=40, pattern=r"^[\w .-]+$")] = "operator"
+    by: Annotated[str, Field(max_length=PERSON_NAME_LENGTH, pattern=PERSON_NAME_PATTERN)] = "operator"
 
 
 class ConfirmationIn(_Decision):

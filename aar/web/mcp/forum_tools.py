@@ -19,7 +19,7 @@ from aar.forum.search import PostFilter, full_text_search, similar_posts
 from aar.forum.views import MAX_FAMILIES, ClaimView, CommentView, PostView
 from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInput
 from aar.researcher.tools.forum import claim_or_release, edit_or_retract
-from aar.text import shorten
+from aar.text import parse_submission_number, shorten
 from aar.web.api.forum.posts import as_utc, rate_limited_write
 from aar.web.api.forum.schemas import CommentOut, PostOut, WrittenPostOut
 from aar.web.mcp.tool import Key, Limit, McpClient, McpTool, Number, SubmissionName
@@ -168,7 +168,7 @@ async def _read(caller: McpClient, given: ForumReadInput) -> Any:
 
 
 async def _search(caller: McpClient, given: ForumSearchInput) -> Any:
-    about = None if given.submission is None else int(given.submission.removeprefix("s"))
+    about = None if given.submission is None else parse_submission_number(given.submission)
     only = PostFilter(
         given.kind, given.author, about, as_utc(given.since), as_utc(given.until), given.retracted, given.family
     )
@@ -206,7 +206,7 @@ async def _claims(caller: McpClient, given: ForumClaimsInput) -> Any:
 
 
 async def _post(caller: McpClient, given: ForumPostInput) -> WrittenPostOut:
-    about = None if given.submission is None else int(given.submission.removeprefix("s"))
+    about = None if given.submission is None else parse_submission_number(given.submission)
 
     def write(session: Session, author: Author) -> WrittenPostOut:
         made = create_post(

@@ -34,6 +34,7 @@ from aar.scoring.submissions import (
 from aar.scoring.visibility import Audience, leaderboard_seen_by, submission_seen_by
 from aar.snapshots.lineage import list_snapshots, resolve_digest
 from aar.snapshots.store import SavedSnapshot, SnapshotStore, check_name
+from aar.text import parse_submission_number
 from aar.web.api.submissions import SubmissionOut
 from aar.web.mcp.tool import Key, Limit, McpClient, McpTool, SubmissionName
 from aar.web.request_params import find_researcher
@@ -130,7 +131,7 @@ async def _board(caller: McpClient, given: McpLeaderboardInput) -> Any:
 
 
 async def _submission(caller: McpClient, given: SubmissionInput) -> SubmissionOut:
-    number = int(given.submission.removeprefix("s"))
+    number = parse_submission_number(given.submission)
     found = await caller.shared.db.read(lambda session: get_submission(session, caller.campaign_id, number))
     return SubmissionOut.model_validate(submission_seen_by(found, Audience.RESEARCHER))
 

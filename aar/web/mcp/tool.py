@@ -16,7 +16,7 @@ from aar.campaign.views import LATEST, CampaignView, get_campaign
 from aar.errors import Forbidden, Unauthorized, UsageError
 from aar.forum.authors import Author
 from aar.researcher.tools.definitions import ToolInput
-from aar.text import clean_text
+from aar.text import SUBMISSION_PATTERN, clean_text
 from aar.web.app_state import AppState
 from aar.web.authentication import ResearcherIdentity, identity_of_token, resolve_author
 from aar.web.request_params import find_campaign
@@ -140,7 +140,7 @@ def _clean(value: Any) -> Any:
 
 Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
 Limit = Annotated[int, Field(ge=1, le=100)]
-SubmissionName = Annotated[str, Field(pattern=r"^s?[1-9][0-9]{0,8}$", description="A submission, such as s7.")]
+SubmissionName = Annotated[str, Field(pattern=SUBMISSION_PATTERN, description="A submission, such as s7.")]
 Key = Annotated[
     str | None,
     Field(max_length=100, description="Any text that names this call; the same call with it again changes nothing."),

@@ -14,13 +14,13 @@ from fastapi.responses import RedirectResponse
 
 from aar.auth.sessions import LOGIN_LINK_PATH, SESSION_COOKIE, SESSION_SECONDS, Role
 from aar.errors import Unauthorized, UsageError
+from aar.text import is_person_name
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import client_address, current_user, role_of_token, set_requester
 from aar.web.pages.signed_forms import read_form
 from aar.web.rendering import render_page
 
 router = APIRouter()
-_NAME = re.compile(r"[\w .-]{1,40}")
 
 
 @router.get("/login")
@@ -37,7 +37,7 @@ async def log_in(shared: AppStateDep, request: Request) -> Response:
     role = role_of_token(shared, fields.get("token", "").strip())
     if role is None:  # a valid token is never delayed: it has too many bits to be guessed
         shared.buckets.take("login", client_address(request), shared.rates.login)
-    if not _NAME.fullmatch(name):
+    if not is_person_name(name):
         wrong = "A name has 1 to 40 letters, digits, spaces, dots or dashes."
         return render_page("login.html", {"next": where, "wrong": wrong, "name": ""}, status=400)
     if role is None:

@@ -13,12 +13,15 @@ from aar.forum.figures import FigureView
 from aar.forum.markdown import FIGURE_SCHEME
 from aar.forum.search import SimilarPost
 from aar.forum.views import MAX_FAMILIES, Citation, CommentView, PostReference, PostView, ThreadView
+from aar.text import PERSON_NAME_LENGTH, PERSON_NAME_PATTERN
 from aar.web.request_params import MAX_LIMIT
 
 IdempotencyKey = Annotated[
     str | None, Header(max_length=100, pattern=r"^[!-~]+$", description="A second request with it changes nothing")
 ]
-PersonName = Annotated[str | None, Field(max_length=40, pattern=r"^[\w .-]+$", description="A person's name")]
+PersonName = Annotated[
+    str | None, Field(max_length=PERSON_NAME_LENGTH, pattern=PERSON_NAME_PATTERN, description="A person's name")
+]
 
 
 class PostOut(BaseModel):

@@ -28,8 +28,8 @@ from aar.web.pages.forum.form import (
     comment_errors,
     edit_errors,
     make_preview,
+    optional_submission_number,
     parse_families,
-    parse_submission_number,
     post_errors,
     readers_note,
     reason_errors,
@@ -58,7 +58,7 @@ async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: Camp
         wrong = post_errors(session, own, values)
         if wrong:
             return ForumForm(values, once, wrong)
-        about, labels = parse_submission_number(values["submission"]), parse_families(values["families"])
+        about, labels = optional_submission_number(values["submission"]), parse_families(values["families"])
         made = create_post(
             session,
             own,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from aar.errors import AarError, UsageError
+from aar.errors import AarError
 from aar.families import FAMILIES, validate_families
 from aar.forum.figures import validate_text_with_figures
 from aar.forum.markdown import ReferenceLink
@@ -17,7 +17,7 @@ from aar.forum.references import Reference, known_references
 from aar.forum.search import SimilarPost, similar_posts
 from aar.forum.views import MAX_BODY, MAX_COMMENT, MAX_FAMILIES, MAX_REASON, MAX_TITLE
 from aar.scoring.submissions import get_submission
-from aar.text import validate_text
+from aar.text import parse_submission_number, validate_text
 from aar.web.rendering import campaign_link, post_link, researcher_link, submission_link
 
 FIELD_LABELS = {
@@ -88,7 +88,7 @@ def post_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -
     """Checks a new post; returns errors by field."""
 
     def submission() -> object:
-        number = parse_submission_number(values.get("submission", ""))
+        number = optional_submission_number(values.get("submission", ""))
         return None if number is None else get_submission(session, campaign_id, number)
 
     return _mistakes(
@@ -129,14 +129,9 @@ def reason_errors(values: Mapping[str, str]) -> dict[str, str]:
     return _mistakes({"reason": lambda: validate_text("reason", values.get("reason", ""), MAX_REASON, one_line=True)})
 
 
-def parse_submission_number(text: str) -> int | None:
+def optional_submission_number(text: str) -> int | None:
     """Parses ``s7`` or ``7``; None for empty text. Raises UsageError."""
-    digits = text.strip().removeprefix("s")
-    if not digits:
-        return None
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 9):
-        raise UsageError(f"invalid submission {text.strip()[:20]!r}", "Give its number, such as 7 or s7")
-    return int(digits)
+    return parse_submission_number(text) if text.strip() else None
 
 
 def parse_families(text: str) -> list[str]:

@@ -26,7 +26,7 @@ from aar.web.pages.forum.form import (
     FIELD_LABELS,
     ForumForm,
     field_max_length,
-    parse_submission_number,
+    optional_submission_number,
     readers_note,
     reference_links,
 )
@@ -123,7 +123,9 @@ def read_search_form(
 ) -> SearchForm:
     """Parses the search form. Raises UsageError for an invalid submission or day."""
     words, by = q.replace("\0", " ").strip(), author.replace("\0", " ").strip()
-    return SearchForm(words, kind, by, parse_submission_number(submission), _day(since), _day(until), retracted, family)
+    return SearchForm(
+        words, kind, by, optional_submission_number(submission), _day(since), _day(until), retracted, family
+    )
 
 
 @router.get("")
