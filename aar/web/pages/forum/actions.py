@@ -46,18 +46,18 @@ router = APIRouter(prefix="/campaigns/{campaign_id}")
 async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
     """Previews a post with its near-duplicates, or stores it and redirects to it."""
     values = {name: form.lines(name) for name in ("kind", "title", "body", "submission", "families")}
-    once = form.text("once")
+    key = form.text("once")
 
-    def look(session: Session) -> ForumForm:
+    def preview(session: Session) -> ForumForm:
         own = find_campaign(session, campaign_id).id
-        return make_preview(session, own, values, once, post_errors(session, own, values), values["title"])
+        return make_preview(session, own, values, key, post_errors(session, own, values), values["title"])
 
     def write(session: Session) -> tuple[str, str] | ForumForm:
         view = find_campaign(session, campaign_id)
         own = view.id
-        wrong = post_errors(session, own, values)
-        if wrong:
-            return ForumForm(values, once, wrong)
+        errors = post_errors(session, own, values)
+        if errors:
+            return ForumForm(values, key, errors)
         about, labels = optional_submission_number(values["submission"]), parse_families(values["families"])
         made = create_post(
             session,
@@ -68,18 +68,18 @@ async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: Camp
             body=values["body"],
             submission_number=about,
             families=labels,
-            idempotency_key=once or None,
+            idempotency_key=key or None,
         )
         stored = (made.kind, made.title, made.body, made.submission_number, list(made.families))
         if stored != (values["kind"], clean_line(values["title"]), clean_text(values["body"]), about, labels):
             return _sent_before(values, f"#{made.id}")
-        near = similar_to_post(session, own, made.id)
+        similar = similar_to_post(session, own, made.id)
         where = post_link(own, made.id)
-        if near:
+        if similar:
             return f"{where}?similar=true", f"#{made.id} is on the forum, beside much the same"
         return where, f"#{made.id} is on the forum. {readers_note(view.state)}"
 
-    done = await (shared.db.write(write) if form.text("action") == "post" else shared.db.read(look))
+    done = await (shared.db.write(write) if form.text("action") == "post" else shared.db.read(preview))
     if not isinstance(done, ForumForm):
         return form.redirect(*done)
     return await anyio.to_thread.run_sync(show_forum, shared, campaign_id, done)
@@ -88,24 +88,24 @@ async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: Camp
 @router.post("/posts/{post_id}")
 async def write_comment(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId, post_id: Number) -> Response:
     """Previews a comment, or stores it and redirects to it."""
-    values, once = {"body": form.lines("body")}, form.text("once")
+    values, key = {"body": form.lines("body")}, form.text("once")
 
-    def look(session: Session) -> ForumForm:
+    def preview(session: Session) -> ForumForm:
         own = find_campaign(session, campaign_id).id
-        return make_preview(session, own, values, once, comment_errors(session, own, values))
+        return make_preview(session, own, values, key, comment_errors(session, own, values))
 
     def write(session: Session) -> tuple[str, str] | ForumForm:
         view = find_campaign(session, campaign_id)
         own = view.id
-        wrong = comment_errors(session, own, values)
-        if wrong:
-            return ForumForm(values, once, wrong)
-        made = create_comment(session, own, form_author(form), post_id, values["body"], idempotency_key=once or None)
+        errors = comment_errors(session, own, values)
+        if errors:
+            return ForumForm(values, key, errors)
+        made = create_comment(session, own, form_author(form), post_id, values["body"], idempotency_key=key or None)
         if (made.post_id, made.body) != (post_id, clean_text(values["body"])):
             return _sent_before(values, "a comment")
         return f"{post_link(own, post_id)}#comment-{made.id}", f"Your comment is stored. {readers_note(view.state)}"
 
-    done = await (shared.db.write(write) if form.text("action") == "comment" else shared.db.read(look))
+    done = await (shared.db.write(write) if form.text("action") == "comment" else shared.db.read(preview))
     if not isinstance(done, ForumForm):
         return form.redirect(*done)
     return await anyio.to_thread.run_sync(show_thread, shared, campaign_id, post_id, done)
@@ -164,7 +164,7 @@ def _sent_before(values: dict[str, str], what: str) -> ForumForm:
     The changes are neither lost nor stored without a request.
     """
     said = f"This form was sent before and is {what}; your later changes are not stored. Send it again to add them"
-    return replace(ForumForm(values), wrong={"": said})
+    return replace(ForumForm(values), errors={"": said})
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class EditTarget:
         return self.comment or self.post
 
     @property
-    def where(self) -> str:
+    def address(self) -> str:
         """Returns the address that shows it."""
         page = post_link(self.post.campaign_id, self.post.id)
         return page if self.comment is None else f"{page}#comment-{self.comment.id}"
@@ -202,22 +202,22 @@ class EditTarget:
         labels = parse_families(values["families"])
         return same and self.post.title == clean_line(values["title"]) and labels == list(self.post.families)
 
-    def mistakes(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
+    def errors(self, session: Session, values: Mapping[str, str]) -> dict[str, str]:
         """Checks new text; reports an edit conflict if another edit was not shown."""
         if self.current.retracted_at is not None:
             return {"": "It was retracted, so it cannot change"}
         check = comment_errors if self.comment else edit_errors
-        wrong = check(session, self.post.campaign_id, values)
-        if not wrong and values["seen"] != self.values["seen"] and not self.is_unchanged(values):
-            wrong[""] = "Somebody changed it while you wrote; it is shown below. Save again to write over that"
-        return wrong
+        errors = check(session, self.post.campaign_id, values)
+        if not errors and values["seen"] != self.values["seen"] and not self.is_unchanged(values):
+            errors[""] = "Somebody changed it while you wrote; it is shown below. Save again to write over that"
+        return errors
 
-    def values_for_redisplay(self, values: Mapping[str, str], wrong: Mapping[str, str]) -> dict[str, str]:
+    def values_for_redisplay(self, values: Mapping[str, str], errors: Mapping[str, str]) -> dict[str, str]:
         """Returns form values for redisplay.
 
         After an edit conflict was shown, the newest version counts as seen.
         """
-        return {**values, "seen": self.values["seen"]} if "" in wrong else dict(values)
+        return {**values, "seen": self.values["seen"]} if "" in errors else dict(values)
 
 
 @router.get("/posts/{post_id}/edit")
@@ -252,46 +252,46 @@ async def _change(
     values = {name: form.lines(name) for name in ("title", "body", "families", "seen", "reason")}
     action = form.text("action")
 
-    def look(session: Session) -> ForumForm:
+    def preview(session: Session) -> ForumForm:
         own = find_campaign(session, campaign_id).id
-        found = _standing(session, own, post_id, comment_id)
-        wrong = found.mistakes(session, values)
-        return make_preview(session, own, found.values_for_redisplay(values, wrong), "", wrong)
+        target = _find_target(session, own, post_id, comment_id)
+        errors = target.errors(session, values)
+        return make_preview(session, own, target.values_for_redisplay(values, errors), "", errors)
 
     def write(session: Session) -> tuple[str, str] | ForumForm:
         own = find_campaign(session, campaign_id).id
-        found = _standing(session, own, post_id, comment_id)
+        target = _find_target(session, own, post_id, comment_id)
         if action == "retract":
-            wrong = reason_errors(values)
-            if wrong:
-                return ForumForm(found.values | {"reason": values["reason"]}, wrong=wrong)
-            retract(session, own, form_author(form), found.post.id, values["reason"], comment_id=comment_id)
-            return found.where, "It is retracted; it stays readable"
-        wrong = found.mistakes(session, values)
-        if wrong:
-            return ForumForm(found.values_for_redisplay(values, wrong), wrong=wrong)
-        if found.comment is None:
+            errors = reason_errors(values)
+            if errors:
+                return ForumForm(target.values | {"reason": values["reason"]}, errors=errors)
+            retract(session, own, form_author(form), target.post.id, values["reason"], comment_id=comment_id)
+            return target.address, "It is retracted; it stays readable"
+        errors = target.errors(session, values)
+        if errors:
+            return ForumForm(target.values_for_redisplay(values, errors), errors=errors)
+        if target.comment is None:
             labels = parse_families(values["families"])
             edit_post(
                 session,
                 own,
                 form_author(form),
-                found.post.id,
+                target.post.id,
                 title=values["title"],
                 body=values["body"],
                 families=labels,
             )
         else:
-            edit_comment(session, own, form_author(form), found.post.id, found.comment.id, values["body"])
-        return found.where, "It is changed; the former text is below it"
+            edit_comment(session, own, form_author(form), target.post.id, target.comment.id, values["body"])
+        return target.address, "It is changed; the former text is below it"
 
-    done = await (shared.db.write(write) if action in ("save", "retract") else shared.db.read(look))
+    done = await (shared.db.write(write) if action in ("save", "retract") else shared.db.read(preview))
     if not isinstance(done, ForumForm):
         return form.redirect(*done)
     return await anyio.to_thread.run_sync(_show, shared, campaign_id, post_id, comment_id, done)
 
 
-def _standing(session: Session, campaign_id: str, post_id: int | None, comment_id: int | None) -> EditTarget:
+def _find_target(session: Session, campaign_id: str, post_id: int | None, comment_id: int | None) -> EditTarget:
     if comment_id is None:
         return EditTarget(find_post(session, campaign_id, post_id or 0), None)
     for comment in comment_views(session, campaign_id, [comment_id]):
@@ -300,13 +300,13 @@ def _standing(session: Session, campaign_id: str, post_id: int | None, comment_i
 
 
 def _show(
-    shared: AppState, campaign_id: str, post_id: int | None, comment_id: int | None, writing: ForumForm | None
+    shared: AppState, campaign_id: str, post_id: int | None, comment_id: int | None, draft: ForumForm | None
 ) -> Response:
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
-        found = _standing(session, view.id, post_id, comment_id)
-    shown = writing or ForumForm(found.values)
-    context = {"campaign": view, "cursor": cursor, "standing": found, "writing": shown, "max_reason": MAX_REASON}
-    context |= {"max_title": MAX_TITLE, "max_body": MAX_COMMENT if found.comment else MAX_BODY, **FORM_CONTEXT}
+        target = _find_target(session, view.id, post_id, comment_id)
+    shown = draft or ForumForm(target.values)
+    context = {"campaign": view, "cursor": cursor, "target": target, "draft": shown, "max_reason": MAX_REASON}
+    context |= {"max_title": MAX_TITLE, "max_body": MAX_COMMENT if target.comment else MAX_BODY, **FORM_CONTEXT}
     return render_page("edit.html", context, status=shown.status)

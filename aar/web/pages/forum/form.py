@@ -55,31 +55,31 @@ class ForumForm:
 
     Args:
         values: the fields as they were typed.
-        once: key of this form: sent twice, it is stored once.
-        wrong: errors by field; the empty name is for the form as a whole.
+        key: of this form: sent twice, it is stored once.
+        errors: by field; the empty name is for the form as a whole.
         previewed: True shows a preview.
         links: targets of its references.
-        near: near-duplicate posts.
+        similar: near-duplicate posts.
     """
 
     values: Mapping[str, str] = field(default_factory=dict)
-    once: str = field(default_factory=lambda: secrets.token_urlsafe(12))
-    wrong: Mapping[str, str] = field(default_factory=dict)
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    errors: Mapping[str, str] = field(default_factory=dict)
     previewed: bool = False
     links: Mapping[str, ReferenceLink] = field(default_factory=dict)
-    near: tuple[SimilarPost, ...] = ()
+    similar: tuple[SimilarPost, ...] = ()
 
     @property
-    def begun(self) -> bool:
+    def was_sent(self) -> bool:
         """Returns True if the form was sent before."""
-        return self.previewed or bool(self.wrong)
+        return self.previewed or bool(self.errors)
 
     @property
     def status(self) -> int:
         """Returns the HTTP status of the page that shows it."""
-        return 422 if self.wrong else 200
+        return 422 if self.errors else 200
 
-    def of(self, name: str) -> str:
+    def value(self, name: str) -> str:
         """Returns a field as typed."""
         return self.values.get(name, "")
 
@@ -91,7 +91,7 @@ def post_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -
         number = optional_submission_number(values.get("submission", ""))
         return None if number is None else get_submission(session, campaign_id, number)
 
-    return _mistakes(
+    return _collect_errors(
         {
             "kind": lambda: check_kind(values.get("kind", "")),
             "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
@@ -104,7 +104,7 @@ def post_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -
 
 def edit_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """Checks a post's new title and body; returns errors by field."""
-    return _mistakes(
+    return _collect_errors(
         {
             "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
             "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
@@ -115,7 +115,7 @@ def edit_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -
 
 def comment_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
     """Checks a comment; returns errors by field."""
-    return _mistakes(
+    return _collect_errors(
         {
             "body": lambda: validate_text_with_figures(
                 session, campaign_id, "comment", values.get("body", ""), MAX_COMMENT
@@ -126,12 +126,14 @@ def comment_errors(session: Session, campaign_id: str, values: Mapping[str, str]
 
 def reason_errors(values: Mapping[str, str]) -> dict[str, str]:
     """Checks the reason of a retraction; returns errors by field."""
-    return _mistakes({"reason": lambda: validate_text("reason", values.get("reason", ""), MAX_REASON, one_line=True)})
+    return _collect_errors(
+        {"reason": lambda: validate_text("reason", values.get("reason", ""), MAX_REASON, one_line=True)}
+    )
 
 
 def optional_submission_number(text: str) -> int | None:
-    """Parses ``s7`` or ``7``; None for empty text. Raises UsageError."""
-    return parse_submission_number(text) if text.strip() else None
+    """Parses ``s7`` or ``7``; None for empty text or ``s`` alone. Raises UsageError."""
+    return parse_submission_number(text) if text.strip() not in ("", "s") else None
 
 
 def parse_families(text: str) -> list[str]:
@@ -140,23 +142,23 @@ def parse_families(text: str) -> list[str]:
 
 
 def make_preview(
-    session: Session, campaign_id: str, values: Mapping[str, str], once: str, wrong: Mapping[str, str], title: str = ""
+    session: Session, campaign_id: str, values: Mapping[str, str], key: str, errors: Mapping[str, str], title: str = ""
 ) -> ForumForm:
     """Previews a text; with a title, also finds near-duplicate posts."""
     links = reference_links(campaign_id, known_references(session, campaign_id, [values.get("body", "")]))
-    near = similar_posts(session, campaign_id, title, values.get("body", "")) if title and not wrong else []
-    return ForumForm(values, once, wrong, previewed="body" not in wrong, links=links, near=tuple(near))
+    similar = similar_posts(session, campaign_id, title, values.get("body", "")) if title and not errors else []
+    return ForumForm(values, key, errors, previewed="body" not in errors, links=links, similar=tuple(similar))
 
 
-def _mistakes(checks: Mapping[str, Callable[[], object]]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _collect_errors(checks: Mapping[str, Callable[[], object]]) -> dict[str, str]:
+    errors: dict[str, str] = {}
     for name, check in checks.items():
         try:
             check()
         except AarError as error:
-            said = f"{error.message}. {error.remedy}" if error.remedy else error.message
-            found[name] = said[:1].upper() + said[1:]
-    return found
+            text = f"{error.message}. {error.remedy}" if error.remedy else error.message
+            errors[name] = text[:1].upper() + text[1:]
+    return errors
 
 
 def reference_links(campaign_id: str, known: Iterable[Reference]) -> dict[str, ReferenceLink]:

@@ -63,16 +63,16 @@ class SearchForm:
     family: str = ""
 
     @property
-    def anything(self) -> bool:
+    def is_search(self) -> bool:
         """Returns True if it filters anything."""
         return bool(self._fields().keys() - {"retracted"})
 
     @property
-    def narrowed(self) -> bool:
+    def has_filters(self) -> bool:
         """Returns True if it has filters besides words."""
         return bool(self._fields().keys() - {"q"})
 
-    def only(self) -> PostFilter:
+    def post_filter(self) -> PostFilter:
         """Returns the filter for posts."""
         ended = None if self.until in (None, date.max) else self.until + timedelta(days=1)
         return PostFilter(
@@ -85,16 +85,16 @@ class SearchForm:
             family=self.family or None,
         )
 
-    def address(self, after: int) -> str:
+    def page_query(self, after: int) -> str:
         """Returns the query string of a page of the same search."""
         return urlencode(self._fields() | {"after": str(after)})
 
-    def twin(self) -> str:
+    def json_address(self) -> str:
         """Returns the same search as a JSON address below the campaign's."""
-        only = self.only()
+        wanted = self.post_filter()
         fields = self._fields() | {"retracted": str(self.retracted).lower()}
-        fields |= {} if only.submission is None else {"submission": str(only.submission)}
-        fields |= {} if only.until is None else {"until": f"{only.until:%Y-%m-%dT%H:%M:%SZ}"}
+        fields |= {} if wanted.submission is None else {"submission": str(wanted.submission)}
+        fields |= {} if wanted.until is None else {"until": f"{wanted.until:%Y-%m-%dT%H:%M:%SZ}"}
         return f"search?{urlencode(fields)}" if self.q else f"posts?{urlencode(fields | {'newest_first': 'true'})}"
 
     def _fields(self) -> dict[str, str]:
@@ -132,35 +132,37 @@ def read_search_form(
 def forum_page(
     shared: AppStateDep,
     campaign_id: CampaignId,
-    asked: Annotated[SearchForm, Depends(read_search_form)],
+    search: Annotated[SearchForm, Depends(read_search_form)],
     after: After = 0,
 ) -> Response:
     """Shows pinned posts, claims, and posts newest first, or search results."""
-    return show_forum(shared, campaign_id, ForumForm(), asked, after)
+    return show_forum(shared, campaign_id, ForumForm(), search, after)
 
 
 def show_forum(
-    shared: AppState, campaign_id: str, writing: ForumForm, asked: SearchForm = SearchForm(), after: int = 0
+    shared: AppState, campaign_id: str, draft: ForumForm, search: SearchForm = SearchForm(), after: int = 0
 ) -> Response:
     """Renders the forum's page with the form to write a post."""
     with shared.db.reading() as session:
         view = find_campaign(session, campaign_id)
         cursor = latest_event_id(session, view.id)
-        if asked.q:
-            found = full_text_search(session, view.id, asked.q, limit=_ON_A_PAGE + 1, skip=after, only=asked.only())
+        if search.q:
+            found = full_text_search(
+                session, view.id, search.q, limit=_ON_A_PAGE + 1, skip=after, only=search.post_filter()
+            )
         else:
-            found = filtered_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=asked.only())
-        first = after == 0 and not asked.anything
+            found = filtered_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=search.post_filter())
+        first = after == 0 and not search.is_search
         pinned = pinned_posts(session, view.id) if first else []
         claims = active_claims(session, view.id) if first else []
     shown = found[:_ON_A_PAGE]
     more = len(found) > _ON_A_PAGE
-    following = (after + _ON_A_PAGE if asked.q else shown[-1].id) if more else None
-    context = {"posts": shown, "asked": asked, "following": following, "first": after == 0}
+    following = (after + _ON_A_PAGE if search.q else shown[-1].id) if more else None
+    context = {"posts": shown, "search": search, "following": following, "first": after == 0}
     context |= {"campaign": view, "cursor": cursor, "pinned": pinned, "claims": claims, "kinds": POST_KINDS}
     context["families"] = FAMILIES
-    context |= {"writing": writing, "max_title": MAX_TITLE, "max_body": MAX_BODY, **FORM_CONTEXT}
-    return render_page("forum.html", context, status=writing.status)
+    context |= {"draft": draft, "max_title": MAX_TITLE, "max_body": MAX_BODY, **FORM_CONTEXT}
+    return render_page("forum.html", context, status=draft.status)
 
 
 @router.get("/{post_id}")
@@ -170,7 +172,7 @@ def post_page(shared: AppStateDep, campaign_id: CampaignId, post_id: Number, sim
 
 
 def show_thread(
-    shared: AppState, campaign_id: str, post_id: int, writing: ForumForm, *, similar: bool = False
+    shared: AppState, campaign_id: str, post_id: int, draft: ForumForm, *, similar: bool = False
 ) -> Response:
     """Renders a post's page with the form to comment."""
     me = current_user()
@@ -183,11 +185,11 @@ def show_thread(
         links = reference_links(view.id, known_references(session, view.id, texts))
         author = Author(human_name(me.name), None) if me and me.is_operator else None
         voted = vote_of(session, post_id, author) if author else 0
-        near = similar_to_post(session, view.id, post_id) if similar else []
+        similar_found = similar_to_post(session, view.id, post_id) if similar else []
     context = {"campaign": view, "thread": thread, "cursor": cursor, "links": links, "former": former}
-    context |= {"writing": writing, "voted": voted, "near": near, "max_comment": MAX_COMMENT, **FORM_CONTEXT}
+    context |= {"draft": draft, "voted": voted, "similar": similar_found, "max_comment": MAX_COMMENT, **FORM_CONTEXT}
     context |= {"own": author is not None and author.name == thread.post.author}
-    return render_page("post.html", context, status=writing.status)
+    return render_page("post.html", context, status=draft.status)
 
 
 def _midnight(day: date | None) -> datetime | None:
