@@ -69,6 +69,11 @@ class FigureView:
         return self.digest[:FIGURE_DIGITS]
 
     @property
+    def markdown(self) -> str:
+        """Return the Markdown that shows it."""
+        return f"![]({FIGURE_SCHEME}{self.short})"
+
+    @property
     def file_name(self) -> str:
         """Return its file name."""
         return self.short + SUFFIXES[self.media_type]

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
+from pydantic_core import to_jsonable_python
 from sqlalchemy.orm import Session
 
 from aar.families import FAMILIES
 from aar.forum.authors import Author
 from aar.forum.change_feed import changes_since
 from aar.forum.claims import active_claims
-from aar.forum.posts import cast_vote, create_comment, create_post, get_thread, list_posts
-from aar.forum.search import PostFilter, full_text_search, similar_posts
-from aar.forum.views import MAX_FAMILIES, ClaimView, CommentView, PostView
+from aar.forum.posts import cast_vote, create_comment, get_thread, list_posts
+from aar.forum.search import PostFilter, full_text_search
+from aar.forum.views import MAX_FAMILIES, CommentView, PostView
 from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInput
 from aar.researcher.tools.forum import claim_or_release, edit_or_retract
 from aar.text import parse_submission_number, shorten
-from aar.web.api.forum.posts import as_utc, rate_limited_write
-from aar.web.api.forum.schemas import CommentOut, PostOut, WrittenPostOut
+from aar.web.api.forum.posts import ForumWriter, as_utc, create_post_out
+from aar.web.api.forum.schemas import PostIn, PostOut, WrittenPostOut
 from aar.web.mcp.tool import Key, Limit, McpClient, McpTool, Number, SubmissionName
 from aar.web.request_params import find_researcher
 
@@ -161,8 +162,8 @@ async def _read(caller: McpClient, given: ForumReadInput) -> Any:
         room -= len(left[0].body)
         shown.append(left.pop(0))
     return {
-        "post": PostOut.of(thread.post),
-        "comments": [CommentOut.of(comment) for comment in shown],
+        "post": PostOut.model_validate(thread.post),
+        "comments": to_jsonable_python(shown),
         "more_after": shown[-1].id if left else None,
     }
 
@@ -183,91 +184,60 @@ async def _search(caller: McpClient, given: ForumSearchInput) -> Any:
 
 
 async def _changes(caller: McpClient, given: ForumChangesInput) -> Any:
-    found = await caller.shared.db.read(
+    page = await caller.shared.db.read(
         lambda session: changes_since(session, caller.campaign_id, given.since, limit=given.limit)
     )
-    comments = [CommentOut.of(each).model_dump(mode="json", exclude={"body"}) for each in found.comments]
-    return {
-        "items": [asdict(each) | {"at": each.at.isoformat()} for each in found.items],
-        "posts": [_brief(post) for post in found.posts],
-        "comments": [
-            shown | {"begins": shorten(each.body, _EXCERPT)}
-            for shown, each in zip(comments, found.comments, strict=True)
-        ],
-        "claims": [_shown(each) for each in found.claims],
-        "cursor": found.cursor,
-        "more": found.more,
+    return to_jsonable_python(page) | {
+        "posts": [_brief(post) for post in page.posts],
+        "comments": [_with_excerpt(to_jsonable_python(each)) for each in page.comments],
     }
 
 
 async def _claims(caller: McpClient, given: ForumClaimsInput) -> Any:
     held = await caller.shared.db.read(lambda session: active_claims(session, caller.campaign_id))
-    return {"claims": [_shown(each) for each in held]}
+    return {"claims": to_jsonable_python(held)}
 
 
 async def _post(caller: McpClient, given: ForumPostInput) -> WrittenPostOut:
-    about = None if given.submission is None else parse_submission_number(given.submission)
-
-    def write(session: Session, author: Author) -> WrittenPostOut:
-        made = create_post(
-            session,
-            caller.campaign_id,
-            author,
-            kind=given.kind,
-            title=given.title,
-            body=given.body,
-            submission_number=about,
-            families=given.families,
-            idempotency_key=given.key,
-        )
-        near = similar_posts(session, caller.campaign_id, made.title, made.body, other_than=made.id)
-        return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
-
-    return await _written(caller, write)
+    sent = PostIn(
+        kind=given.kind,
+        title=given.title,
+        body=given.body,
+        submission_number=None if given.submission is None else parse_submission_number(given.submission),
+        families=given.families,
+    )
+    return await _write(caller, partial(create_post_out, sent=sent, key=given.key))
 
 
-async def _comment(caller: McpClient, given: ForumCommentInput) -> CommentOut:
-    def write(session: Session, author: Author) -> CommentView:
-        return create_comment(session, caller.campaign_id, author, given.post, given.body, idempotency_key=given.key)
-
-    return CommentOut.of(await _written(caller, write))
+async def _comment(caller: McpClient, given: ForumCommentInput) -> Any:
+    work = partial(create_comment, post_id=given.post, body=given.body, idempotency_key=given.key)
+    return to_jsonable_python(await _write(caller, work))
 
 
 async def _vote(caller: McpClient, given: ForumVoteInput) -> Any:
-    def write(session: Session, author: Author) -> PostView:
-        return cast_vote(session, caller.campaign_id, author, given.post, given.value)
-
-    return _brief(await _written(caller, write))
+    return _brief(await _write(caller, partial(cast_vote, post_id=given.post, value=given.value)))
 
 
 async def _edit(caller: McpClient, given: ForumEditInput) -> Any:
-    return {
-        "done": await _written(
-            caller, lambda session, author: edit_or_retract(session, caller.campaign_id, author, given)
-        )
-    }
+    return {"done": await _write(caller, partial(edit_or_retract, given=given))}
 
 
 async def _claim(caller: McpClient, given: ForumClaimInput) -> Any:
-    def write(session: Session, author: Author) -> ClaimView:
-        return claim_or_release(session, caller.campaign_id, author, given)
-
-    return _shown(await _written(caller, write))
+    return to_jsonable_python(await _write(caller, partial(claim_or_release, given=given)))
 
 
-async def _written(caller: McpClient, write: Callable[[Session, Author], T]) -> T:
-    """Runs a write within an external researcher's hourly limit."""
-    who, author = caller.writer(), caller.author()
-    return await caller.shared.db.write(rate_limited_write(who, lambda session: write(session, author)))
+async def _write(caller: McpClient, work: Callable[[Session, str, Author], T]) -> T:
+    return await ForumWriter(caller.shared, caller.writer(), caller.campaign_id).write(None, work)
 
 
 def _brief(post: PostView) -> dict[str, Any]:
-    shown: dict[str, Any] = PostOut.of(post).model_dump(mode="json", exclude={"body", "researcher_id"})
-    return shown | {"begins": shorten(post.body, _EXCERPT)}
+    return _with_excerpt(PostOut.model_validate(post).model_dump(mode="json", exclude={"researcher_id"}))
 
 
-def _shown(claim: ClaimView) -> dict[str, Any]:
-    return asdict(claim) | {"created_at": claim.created_at.isoformat(), "expires_at": claim.expires_at.isoformat()}
+def _with_excerpt(shown: dict[str, Any]) -> dict[str, Any]:
+    """Returns an item with the beginning of its body instead of the body."""
+    begins = shorten(shown.pop("body"), _EXCERPT)
+    return shown | {"begins": begins}
 
 
 TOOLS = (

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from aar.forum import claims as claiming
+from aar.forum.authors import Author
 from aar.forum.change_feed import Change, changes_since
+from aar.forum.claims import MAX_HOURS, active_claims, claim_topic, release_topic
 from aar.forum.edits import edit_comment, edit_post, list_revisions, pin, retract
-from aar.forum.views import MAX_FAMILIES, ClaimView, CommentView, PostView, RevisionView
-from aar.web.api.forum.posts import rate_limited_write, read_thread_out
-from aar.web.api.forum.schemas import CommentIn, CommentOut, PostOut, ThreadOut, Written
+from aar.forum.views import MAX_FAMILIES, ClaimView, CommentView, RevisionView
+from aar.web.api.forum.posts import ForumWriter, ForumWriterDep, read_thread_out
+from aar.web.api.forum.schemas import CommentIn, PostOut, ThreadOut, Written
 from aar.web.app_state import AppStateDep
-from aar.web.authentication import WriterDep, resolve_author
 from aar.web.request_params import MAX_LIMIT, CampaignId, Limit, Number, find_campaign_id
 
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
@@ -46,7 +47,7 @@ class ClaimIn(Written):
     """A topic that a researcher claims, and the duration from now."""
 
     topic: str
-    hours: Annotated[float, Field(gt=0, le=claiming.MAX_HOURS)] = 2.0
+    hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] = 2.0
 
 
 class ReleaseIn(Written):
@@ -56,9 +57,11 @@ class ReleaseIn(Written):
 class ChangesOut(BaseModel):
     """Changes in order, and every changed item once in its current state."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     items: list[Change]
     posts: list[PostOut]
-    comments: list[CommentOut]
+    comments: list[CommentView]
     claims: list[ClaimView]
     cursor: int
     """Pass it as ``since`` next time."""
@@ -81,15 +84,8 @@ async def changes(
     """
 
     def read(session: Session) -> ChangesOut:
-        found = changes_since(session, find_campaign_id(session, campaign_id), since, limit=limit)
-        return ChangesOut(
-            items=found.items,
-            posts=[PostOut.of(each) for each in found.posts],
-            comments=[CommentOut.of(each) for each in found.comments],
-            claims=found.claims,
-            cursor=found.cursor,
-            more=found.more,
-        )
+        page = changes_since(session, find_campaign_id(session, campaign_id), since, limit=limit)
+        return ChangesOut.model_validate(page)
 
     return await shared.db.read(read)
 
@@ -102,106 +98,65 @@ def former_versions(shared: AppStateDep, campaign_id: CampaignId, post_id: Numbe
 
 
 @router.patch("/posts/{post_id}")
-async def change_post(
-    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PostEdit
-) -> PostOut:
+async def change_post(forum: ForumWriterDep, post_id: Number, sent: PostEdit) -> PostOut:
     """Edits a post, as its author or a person; the former text stays."""
-
-    def write(session: Session) -> PostView:
-        own = find_campaign_id(session, campaign_id)
-        author = resolve_author(who, own, sent.author)
-        return edit_post(session, own, author, post_id, title=sent.title, body=sent.body, families=sent.families)
-
-    return PostOut.of(await shared.db.write(rate_limited_write(who, write)))
+    work = partial(edit_post, post_id=post_id, title=sent.title, body=sent.body, families=sent.families)
+    return PostOut.model_validate(await forum.write(sent.author, work))
 
 
 @router.patch("/posts/{post_id}/comments/{comment_id}")
-async def change_comment(
-    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: CommentIn
-) -> CommentOut:
+async def change_comment(forum: ForumWriterDep, post_id: Number, comment_id: _Key, sent: CommentIn) -> CommentView:
     """Edits a comment, as its author or a person; the former text stays."""
-
-    def write(session: Session) -> CommentView:
-        own = find_campaign_id(session, campaign_id)
-        author = resolve_author(who, own, sent.author)
-        return edit_comment(session, own, author, post_id, comment_id, sent.body)
-
-    return CommentOut.of(await shared.db.write(rate_limited_write(who, write)))
+    return await forum.write(sent.author, partial(edit_comment, post_id=post_id, comment_id=comment_id, body=sent.body))
 
 
 @router.put("/posts/{post_id}/retraction")
-async def retract_post(
-    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: RetractionIn
-) -> ThreadOut:
+async def retract_post(forum: ForumWriterDep, post_id: Number, sent: RetractionIn) -> ThreadOut:
     """Retracts a post, as its author or as a person.
 
     It stays readable, with the reason.
     """
-    return await _retract(shared, who, campaign_id, post_id, None, sent)
+    return await _retract(forum, post_id, None, sent)
 
 
 @router.put("/posts/{post_id}/comments/{comment_id}/retraction")
-async def retract_comment(
-    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, comment_id: _Key, sent: RetractionIn
-) -> ThreadOut:
+async def retract_comment(forum: ForumWriterDep, post_id: Number, comment_id: _Key, sent: RetractionIn) -> ThreadOut:
     """Retracts a comment, as its author or as a person.
 
     It stays readable, with the reason.
     """
-    return await _retract(shared, who, campaign_id, post_id, comment_id, sent)
+    return await _retract(forum, post_id, comment_id, sent)
+
+
+async def _retract(forum: ForumWriter, post_id: int, comment_id: int | None, sent: RetractionIn) -> ThreadOut:
+    def work(session: Session, campaign_id: str, author: Author) -> ThreadOut:
+        retract(session, campaign_id, author, post_id, sent.reason, comment_id=comment_id)
+        return read_thread_out(session, campaign_id, post_id)
+
+    return await forum.write(sent.author, work)
 
 
 @router.put("/posts/{post_id}/pin")
-async def pin_post(
-    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: PinIn
-) -> PostOut:
+async def pin_post(forum: ForumWriterDep, post_id: Number, sent: PinIn) -> PostOut:
     """Pins a post above all others, or unpins it; for the operator only."""
-
-    def write(session: Session) -> PostView:
-        own = find_campaign_id(session, campaign_id)
-        return pin(session, own, resolve_author(who, own, sent.author), post_id, pinned=sent.pinned)
-
-    return PostOut.of(await shared.db.write(rate_limited_write(who, write)))
+    work = partial(pin, post_id=post_id, pinned=sent.pinned)
+    return PostOut.model_validate(await forum.write(sent.author, work))
 
 
 @router.get("/claims")
 def claims(shared: AppStateDep, campaign_id: CampaignId) -> list[ClaimView]:
     """Lists current claims; the claim that ends first comes first."""
     with shared.db.reading() as session:
-        return claiming.active_claims(session, find_campaign_id(session, campaign_id))
+        return active_claims(session, find_campaign_id(session, campaign_id))
 
 
 @router.post("/claims", status_code=201)
-async def make_claim(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, sent: ClaimIn) -> ClaimView:
+async def make_claim(forum: ForumWriterDep, sent: ClaimIn) -> ClaimView:
     """Claims a topic for a researcher; the same text again moves the end."""
-
-    def write(session: Session) -> ClaimView:
-        own = find_campaign_id(session, campaign_id)
-        return claiming.claim_topic(session, own, resolve_author(who, own, sent.author), sent.topic, sent.hours)
-
-    return await shared.db.write(rate_limited_write(who, write))
+    return await forum.write(sent.author, partial(claim_topic, topic=sent.topic, hours=sent.hours))
 
 
 @router.put("/claims/{claim_id}/release")
-async def release_claim(
-    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, claim_id: _Key, sent: ReleaseIn
-) -> ClaimView:
+async def release_claim(forum: ForumWriterDep, claim_id: _Key, sent: ReleaseIn) -> ClaimView:
     """Ends a claim: one's own, or as the operator any."""
-
-    def write(session: Session) -> ClaimView:
-        own = find_campaign_id(session, campaign_id)
-        return claiming.release_topic(session, own, resolve_author(who, own, sent.author), claim_id)
-
-    return await shared.db.write(rate_limited_write(who, write))
-
-
-async def _retract(
-    shared: AppStateDep, who: WriterDep, campaign_id: str, post_id: int, comment_id: int | None, sent: RetractionIn
-) -> ThreadOut:
-    def write(session: Session) -> ThreadOut:
-        own = find_campaign_id(session, campaign_id)
-        author = resolve_author(who, own, sent.author)
-        retract(session, own, author, post_id, sent.reason, comment_id=comment_id)
-        return read_thread_out(session, own, post_id)
-
-    return await shared.db.write(rate_limited_write(who, write))
+    return await forum.write(sent.author, partial(release_topic, claim_id=claim_id))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, TypeVar
 
 import anyio.to_thread
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from aar.campaign.external_researchers import check_external_rate
 from aar.errors import UsageError
+from aar.forum.authors import Author
 from aar.forum.figures import (
     MAX_FIGURE_BYTES,
     FigureView,
@@ -27,10 +29,9 @@ from aar.forum.markdown import shown_figures
 from aar.forum.posts import cast_vote, create_comment, create_post, get_thread
 from aar.forum.references import thread_texts
 from aar.forum.search import PostFilter, filtered_posts, full_text_search, similar_posts
-from aar.forum.views import CommentView, PostView
+from aar.forum.views import CommentView
 from aar.web.api.forum.schemas import (
     CommentIn,
-    CommentOut,
     FigureOut,
     IdempotencyKey,
     PersonName,
@@ -40,27 +41,50 @@ from aar.web.api.forum.schemas import (
     VoteIn,
     WrittenPostOut,
 )
-from aar.web.app_state import AppStateDep
+from aar.web.app_state import AppState, AppStateDep
 from aar.web.authentication import Identity, ResearcherIdentity, WriterDep, resolve_author
 from aar.web.request_params import After, CampaignId, Limit, Number, Page, find_campaign_id, find_researcher, make_page
 
 T = TypeVar("T")
-
-
-def rate_limited_write(who: Identity, write: Callable[[Session], T]) -> Callable[[Session], T]:
-    """Wraps a forum write, undone with TooMany above an external researcher's hourly limit."""
-
-    def checked(session: Session) -> T:
-        done = write(session)
-        if isinstance(who, ResearcherIdentity):
-            check_external_rate(session, who.researcher_id)
-        return done
-
-    return checked
-
-
 OneFamily = Annotated[str | None, Query(max_length=60, description="Labelled with this family of ideas")]
 router = APIRouter(prefix="/campaigns/{campaign_id}", tags=["forum"])
+_FIGURE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cache-Control": "private, max-age=31536000, immutable",
+}
+_IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in SUFFIXES}
+
+
+@dataclass(frozen=True, slots=True)
+class ForumWriter:
+    """Whoever writes to the forum of a campaign, by HTTP or MCP."""
+
+    shared: AppState
+    identity: Identity
+    campaign: str
+
+    async def write(self, name: str | None, work: Callable[[Session, str, Author], T]) -> T:
+        """Runs a write to the campaign as an author, named by a person; undoes it above an hourly limit.
+
+        Raises:
+            TooMany: more than an external researcher may write in an hour.
+        """
+
+        def write(session: Session) -> T:
+            campaign_id = find_campaign_id(session, self.campaign)
+            done = work(session, campaign_id, resolve_author(self.identity, campaign_id, name))
+            if isinstance(self.identity, ResearcherIdentity):
+                check_external_rate(session, self.identity.researcher_id)
+            return done
+
+        return await self.shared.db.write(write)
+
+
+def _forum_writer(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId) -> ForumWriter:
+    return ForumWriter(shared, who, campaign_id)
+
+
+ForumWriterDep = Annotated[ForumWriter, Depends(_forum_writer)]
 
 
 async def search_filter(
@@ -107,7 +131,7 @@ async def posts(
         by = find_researcher(session, own, researcher).id if researcher else None
         wanted = replace(only, researcher_id=by, retracted=retracted)
         found = filtered_posts(session, own, after=after, limit=limit + 1, newest_first=newest_first, only=wanted)
-        return make_page(found, limit, PostOut.of, lambda post: post.id)
+        return make_page(found, limit, PostOut.model_validate, lambda post: post.id)
 
     return await shared.db.read(read)
 
@@ -124,7 +148,12 @@ async def post(shared: AppStateDep, campaign_id: CampaignId, post_id: Number) ->
 def read_thread_out(session: Session, campaign_id: str, post_id: int) -> ThreadOut:
     """Reads a thread for a response. Raises NotFound."""
     thread = get_thread(session, campaign_id, post_id)
-    return ThreadOut.of(thread, known_figures(session, campaign_id, shown_figures(thread_texts(thread))).values())
+    figures = known_figures(session, campaign_id, shown_figures(thread_texts(thread))).values()
+    return ThreadOut(
+        post=PostOut.model_validate(thread.post),
+        comments=thread.comments,
+        figures=[FigureOut.model_validate(each) for each in dict.fromkeys(figures)],
+    )
 
 
 @router.get("/search")
@@ -142,77 +171,46 @@ async def search_posts(
         own, words = find_campaign_id(session, campaign_id), q.replace("\0", " ")
         found = full_text_search(session, own, words, limit=limit + 1, skip=after, only=only)
         return Page(
-            items=[PostOut.of(view) for view in found[:limit]],
+            items=[PostOut.model_validate(view) for view in found[:limit]],
             next_cursor=after + limit if len(found) > limit else None,
         )
 
     return await shared.db.read(read)
 
 
-@router.post("/posts", status_code=201)
-async def write_post(
-    shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, sent: PostIn, idempotency_key: IdempotencyKey = None
+def create_post_out(
+    session: Session, campaign_id: str, author: Author, *, sent: PostIn, key: str | None
 ) -> WrittenPostOut:
+    """Creates a post, and names near-duplicate posts. Raises NotFound, UsageError."""
+    fields = sent.model_dump(exclude={"author"})
+    made = create_post(session, campaign_id, author, **fields, idempotency_key=key)
+    similar = similar_posts(session, campaign_id, made.title, made.body, other_than=made.id)
+    return WrittenPostOut.model_validate(made).model_copy(update={"similar": similar})
+
+
+@router.post("/posts", status_code=201)
+async def write_post(forum: ForumWriterDep, sent: PostIn, idempotency_key: IdempotencyKey = None) -> WrittenPostOut:
     """Writes a post: a researcher as itself, the operator as a person.
 
     The response names near-duplicate posts.
     """
-
-    def write(session: Session) -> WrittenPostOut:
-        own = find_campaign_id(session, campaign_id)
-        made = create_post(
-            session,
-            own,
-            resolve_author(who, own, sent.author),
-            kind=sent.kind,
-            title=sent.title,
-            body=sent.body,
-            submission_number=sent.submission_number,
-            families=sent.families,
-            idempotency_key=idempotency_key,
-        )
-        near = similar_posts(session, own, made.title, made.body, other_than=made.id)
-        return WrittenPostOut(**dict(PostOut.of(made)), similar=near)
-
-    return await shared.db.write(rate_limited_write(who, write))
+    return await forum.write(sent.author, partial(create_post_out, sent=sent, key=idempotency_key))
 
 
 @router.post("/posts/{post_id}/comments", status_code=201)
 async def write_comment(
-    shared: AppStateDep,
-    who: WriterDep,
-    campaign_id: CampaignId,
-    post_id: Number,
-    sent: CommentIn,
-    idempotency_key: IdempotencyKey = None,
-) -> CommentOut:
+    forum: ForumWriterDep, post_id: Number, sent: CommentIn, idempotency_key: IdempotencyKey = None
+) -> CommentView:
     """Comments on a post."""
-
-    def write(session: Session) -> CommentView:
-        own = find_campaign_id(session, campaign_id)
-        author = resolve_author(who, own, sent.author)
-        return create_comment(session, own, author, post_id, sent.body, idempotency_key=idempotency_key)
-
-    return CommentOut.of(await shared.db.write(rate_limited_write(who, write)))
+    work = partial(create_comment, post_id=post_id, body=sent.body, idempotency_key=idempotency_key)
+    return await forum.write(sent.author, work)
 
 
 @router.put("/posts/{post_id}/vote")
-async def vote(shared: AppStateDep, who: WriterDep, campaign_id: CampaignId, post_id: Number, sent: VoteIn) -> PostOut:
+async def vote(forum: ForumWriterDep, post_id: Number, sent: VoteIn) -> PostOut:
     """Votes for or against a post: +1 or -1."""
-
-    def write(session: Session) -> PostView:
-        own = find_campaign_id(session, campaign_id)
-        return cast_vote(session, own, resolve_author(who, own, sent.author), post_id, sent.value)
-
-    return PostOut.of(await shared.db.write(rate_limited_write(who, write)))
-
-
-Digits = Annotated[str, Path(pattern=r"^[0-9a-f]{12,64}$", description="At least 12 digits of its SHA-256")]
-_SERVED = {
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cache-Control": "private, max-age=31536000, immutable",
-}
-_IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in SUFFIXES}
+    work = partial(cast_vote, post_id=post_id, value=sent.value)
+    return PostOut.model_validate(await forum.write(sent.author, work))
 
 
 @router.get(
@@ -220,12 +218,16 @@ _IMAGES: dict[str, dict[str, object]] = {kind: {"schema": {"type": "string", "fo
     response_class=Response,
     responses={200: {"content": dict(_IMAGES), "description": "The image"}},
 )
-async def figure(shared: AppStateDep, campaign_id: CampaignId, digest: Digits) -> Response:
+async def figure(
+    shared: AppStateDep,
+    campaign_id: CampaignId,
+    digest: Annotated[str, Path(pattern=r"^[0-9a-f]{12,64}$", description="At least 12 digits of its SHA-256")],
+) -> Response:
     """Returns a figure's bytes, served only as an image."""
     view, data = await shared.db.read(
         lambda session: find_figure(session, find_campaign_id(session, campaign_id), digest)
     )
-    headers = {**_SERVED, "Content-Disposition": f'inline; filename="{view.file_name}"'}
+    headers = {**_FIGURE_HEADERS, "Content-Disposition": f'inline; filename="{view.file_name}"'}
     return Response(data, media_type=view.media_type, headers=headers)
 
 
@@ -249,7 +251,7 @@ async def bring_figure(
         own = find_campaign_id(session, campaign_id)
         return store_figure(session, own, resolve_author(who, own, author), made)
 
-    return FigureOut.of(await shared.db.write(write))
+    return FigureOut.model_validate(await shared.db.write(write))
 
 
 async def _body(request: Request) -> bytes:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field
 
-from aar.forum.figures import FigureView
-from aar.forum.markdown import FIGURE_SCHEME
 from aar.forum.search import SimilarPost
-from aar.forum.views import MAX_FAMILIES, Citation, CommentView, PostReference, PostView, ThreadView
+from aar.forum.views import MAX_FAMILIES, Citation, CommentView, PostReference
 from aar.text import PERSON_NAME_LENGTH, PERSON_NAME_PATTERN
 from aar.web.request_params import MAX_LIMIT
 
@@ -26,6 +23,8 @@ PersonName = Annotated[
 
 class PostOut(BaseModel):
     """A post."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: int
     author: str
@@ -50,30 +49,6 @@ class PostOut(BaseModel):
     families: list[str]
     """The families of ideas that its author labelled it with, the leading one first."""
 
-    @classmethod
-    def of(cls, view: PostView) -> PostOut:
-        """Converts a service's view."""
-        return cls(**{name: getattr(view, name) for name in cls.model_fields})
-
-
-class CommentOut(BaseModel):
-    """A comment."""
-
-    id: int
-    post_id: int
-    author: str
-    by_human: bool
-    body: str
-    created_at: datetime
-    edited_at: datetime | None
-    retracted_at: datetime | None
-    retraction: str
-
-    @classmethod
-    def of(cls, view: CommentView) -> CommentOut:
-        """Converts a service's view."""
-        return cls(**{name: getattr(view, name) for name in cls.model_fields})
-
 
 class WrittenPostOut(PostOut):
     """A post that was just written."""
@@ -84,6 +59,8 @@ class WrittenPostOut(PostOut):
 
 class FigureOut(BaseModel):
     """An image that texts show."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     digest: str
     """SHA-256 of its bytes; 12 digits name it."""
@@ -98,28 +75,13 @@ class FigureOut(BaseModel):
     markdown: str
     """Markdown that shows it in a text; put a caption into the brackets."""
 
-    @classmethod
-    def of(cls, view: FigureView) -> FigureOut:
-        """Converts a service's view."""
-        facts = {name: getattr(view, name) for name in cls.model_fields if name != "markdown"}
-        return cls(**facts, markdown=f"![]({FIGURE_SCHEME}{view.short})")
-
 
 class ThreadOut(BaseModel):
     """A post with its comments, oldest first, and the figures that they show."""
 
     post: PostOut
-    comments: list[CommentOut]
+    comments: list[CommentView]
     figures: list[FigureOut] = []
-
-    @classmethod
-    def of(cls, thread: ThreadView, figures: Iterable[FigureView]) -> ThreadOut:
-        """Converts services' views; each figure once."""
-        return cls(
-            post=PostOut.of(thread.post),
-            comments=[CommentOut.of(each) for each in thread.comments],
-            figures=[FigureOut.of(each) for each in dict.fromkeys(figures)],
-        )
 
 
 class Written(BaseModel):
