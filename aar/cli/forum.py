@@ -21,8 +21,8 @@ from aar.forum.edits import pin as pin_post
 from aar.forum.edits import retract as retract_post
 from aar.forum.figures import MAX_FIGURE_BYTES, NewFigure, inspect_figure
 from aar.forum.markdown import FIGURE_DIGITS, parse_markdown
-from aar.forum.posts import create_comment, create_post, get_thread, list_posts
-from aar.forum.search import PostFilter, duplicate_warning, similar_to_post
+from aar.forum.posts import create_comment, create_post, get_thread
+from aar.forum.search import PostFilter, duplicate_warning, list_posts, similar_to_post
 from aar.forum.search import full_text_search as find
 from aar.forum.views import CommentView, PostView
 from aar.readmodels.formatting import format_datetime, format_signed
@@ -205,9 +205,8 @@ def list_(
         view = context.campaign(campaign)
         with context.database.reading() as session:
             by = None if researcher is None else get_researcher(session, view.id, researcher).id
-            posts = list_posts(
-                session, view.id, kind=kind, family=family, researcher_id=by, limit=limit, newest_first=True
-            )
+            only = PostFilter(kind, family=family, researcher_id=by, retracted=True)
+            posts = list_posts(session, view.id, only=only, limit=limit, newest_first=True)
     _print(posts, json, empty="There is no post yet.")
 
 

@@ -19,8 +19,9 @@ from aar.forum.change_feed import KINDS
 from aar.forum.claims import active_claims
 from aar.forum.figures import FigureView, find_figure, known_figures
 from aar.forum.markdown import FIGURE_DIGITS, FIGURE_SCHEME, replace_image_addresses, shown_figures
-from aar.forum.posts import list_posts, pinned_posts, post_views, select_posts, threads
+from aar.forum.posts import POSTS, pinned_posts, post_views, select_posts, threads
 from aar.forum.references import posts_citing, posts_naming, thread_texts
+from aar.forum.search import list_posts
 from aar.forum.views import ClaimView, CommentView, PostView, ThreadView
 from aar.fsutil import DRAFT_SUFFIX, write_atomically
 from aar.store import Database, event_log
@@ -313,7 +314,9 @@ class ForumMirror:
         )
         rows = session.execute(query.order_by(EventRecord.id.desc()).limit(_MENTIONS)).all()
         ids = {row.payload["post_id"] for row in rows}
-        posts = {each.id: each for each in post_views(session, select_posts(self._campaign_id).where(Post.id.in_(ids)))}
+        posts = {
+            each.id: each for each in post_views(session, select_posts(self._campaign_id).where(POSTS.id.in_(ids)))
+        }
         told = [
             (said["names"], said["author"], posts[said["post_id"]], said["comment_id"], at)
             for at, said in [(row.at, row.payload) for row in rows]
@@ -321,8 +324,8 @@ class ForumMirror:
         return _replace(self._folder / "MENTIONS.md", mentions_page(told))
 
     def _top(self, session: Session) -> list[PostView]:
-        query = select_posts(self._campaign_id).where(Post.score > 0, Post.retracted_at.is_(None))
-        return post_views(session, query.order_by(Post.score.desc(), Post.id.desc()).limit(_TOP))
+        query = select_posts(self._campaign_id).where(POSTS.score > 0, POSTS.retracted_at.is_(None))
+        return post_views(session, query.order_by(POSTS.score.desc(), POSTS.id.desc()).limit(_TOP))
 
 
 def _replace(path: Path, page: str) -> bool:

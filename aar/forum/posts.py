@@ -6,13 +6,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, Text, bindparam, func, insert, select, update
-from sqlalchemy import cast as cast_to
+from sqlalchemy import Result, Select, Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from aar.errors import NotFound, UsageError
 from aar.events import CommentCreated, PostCreated, VoteCast
-from aar.families import normalize_family, validate_families
+from aar.families import validate_families
 from aar.forum.authors import Author, is_by_person, storage_key, validate_author
 from aar.forum.figures import NewFigure, store_text_with_figures
 from aar.forum.references import add_citations, add_thread_citations, record_mentions
@@ -22,53 +21,26 @@ from aar.store.models import Comment, Post, Submission, Vote
 from aar.text import validate_text
 
 POST_KINDS = ("hypothesis", "result", "insight", "error", "question")
-_MAX_PAGE = 500
 
 # Built once, of tables: the mapper's way from a query to its rows takes longer than the database's
-POSTS, _COMMENTS = Post.__table__.c, Comment.__table__.c
-_SUBMISSIONS = Submission.__table__.c
-_comments = select(
-    _COMMENTS.id,
-    _COMMENTS.post_id,
-    _COMMENTS.author,
-    _COMMENTS.researcher_id,
-    _COMMENTS.body,
-    _COMMENTS.created_at,
-    _COMMENTS.edited_at,
-    _COMMENTS.retracted_at,
-    _COMMENTS.retraction,
-)
-_PAGE = 300  # SQLite binds at most 999 values a statement in its older builds
+_POST = Post.__table__.alias("p")
+POSTS, _COMMENTS, _SUBMISSIONS = _POST.c, Comment.__table__.c, Submission.__table__.c
+_comments = select(*(column for column in _COMMENTS if column.key not in ("campaign_id", "idempotency_key")))
 _comment_count = (
-    select(func.count(_COMMENTS.id))
-    .where(_COMMENTS.post_id == POSTS.id)
-    .correlate(Post.__table__)
-    .scalar_subquery()
-    .label("comments")
+    select(func.count(_COMMENTS.id)).where(_COMMENTS.post_id == POSTS.id).correlate(_POST).scalar_subquery()
 )
 _posts = select(
-    POSTS.id,
-    POSTS.campaign_id,
-    POSTS.author,
-    POSTS.researcher_id,
-    POSTS.kind,
-    POSTS.title,
-    POSTS.body,
-    POSTS.score,
-    _comment_count,
-    _SUBMISSIONS.number,
-    POSTS.created_at,
-    POSTS.edited_at,
-    POSTS.retracted_at,
-    POSTS.retraction,
-    POSTS.pinned_at,
-    POSTS.families,
-).select_from(Post.__table__.outerjoin(Submission.__table__, _SUBMISSIONS.id == POSTS.submission_id))
+    *(column for column in POSTS if column.key not in ("submission_id", "pinned_at", "idempotency_key")),
+    _comment_count.label("comments"),
+    _SUBMISSIONS.number.label("submission_number"),
+    POSTS.pinned_at.is_not(None).label("pinned"),
+).select_from(_POST.outerjoin(Submission.__table__, _SUBMISSIONS.id == POSTS.submission_id))
 _one_post = _posts.where(POSTS.campaign_id == bindparam("campaign"), POSTS.id == bindparam("post"))
 _posts_by_id = _posts.where(
     POSTS.campaign_id == bindparam("campaign"), POSTS.id.in_(bindparam("posts", expanding=True))
 ).order_by(POSTS.id)
-_INSERT = insert(cast(Table, Post.__table__)).returning(POSTS.id)
+_PAGE = 300  # SQLite binds at most 999 values a statement in its older builds
+_INSERT = insert(cast(Table, Post.__table__)).returning(Post.__table__.c.id)
 
 
 def create_post(
@@ -216,48 +188,6 @@ def vote_of(session: Session, post_id: int, author: Author) -> int:
     return session.scalar(select(Vote.value).where(Vote.post_id == post_id, Vote.voter == author.voter)) or 0
 
 
-def list_posts(
-    session: Session,
-    campaign_id: str,
-    *,
-    after: int = 0,
-    limit: int = 50,
-    kind: str | None = None,
-    family: str | None = None,
-    researcher_id: str | None = None,
-    newest_first: bool = False,
-) -> list[PostView]:
-    """Return one page of posts.
-
-    Args:
-        session: for reading.
-        campaign_id: whose forum.
-        after: the id of the previous page's last post; 0 for the first page in either order.
-        limit: most posts to return, at most 500.
-        kind: only posts of this kind.
-        family: only posts labelled with this family.
-        researcher_id: only posts by this researcher.
-        newest_first: newest first instead of oldest first.
-
-    Raises:
-        UsageError: unknown kind or family, or a limit below 1.
-    """
-    if limit < 1:
-        raise UsageError(f"invalid page size: got {limit}, expected 1 to 500", "Request 1 to 500 posts")
-    after = min(max(after, 0), 2**63 - 1)
-    query = select_posts(campaign_id).order_by(POSTS.id.desc() if newest_first else POSTS.id)
-    if after:
-        query = query.where(POSTS.id < after if newest_first else POSTS.id > after)
-    if kind is not None:
-        check_kind(kind)
-        query = query.where(POSTS.kind == kind)
-    if family is not None:
-        query = query.where(cast_to(POSTS.families, Text).like(family_pattern(family)))
-    if researcher_id is not None:
-        query = query.where(POSTS.researcher_id == researcher_id)
-    return post_views(session, query.limit(min(limit, _MAX_PAGE)))
-
-
 def get_thread(session: Session, campaign_id: str, post_id: int) -> ThreadView:
     """Return a post with all its comments. Raises NotFound."""
     post = find_post(session, campaign_id, post_id)
@@ -332,14 +262,14 @@ def comment_view(row: Any) -> CommentView:
 
 
 def select_posts(campaign_id: str) -> Select[Any]:
-    """Select the columns of ``post_views``; add conditions, order and limit."""
+    """Select the posts of a campaign for ``post_views``; add conditions on ``POSTS``, order and limit."""
     return _posts.where(POSTS.campaign_id == campaign_id)
 
 
-def post_views(session: Session, query: Select[Any]) -> list[PostView]:
+def post_views(session: Session, query: Select[Any], params: Mapping[str, Any] | None = None) -> list[PostView]:
     """Return the posts of a query from ``select_posts``, with the status of their citations."""
     session.flush()
-    return add_citations(session, _plain_views(session.execute(query)))
+    return add_citations(session, _plain_views(session.execute(query, params)))
 
 
 def check_kind(kind: str) -> None:
@@ -348,36 +278,12 @@ def check_kind(kind: str) -> None:
         raise UsageError(f"unknown post kind {kind[:40]!r}", f"Choose one of {', '.join(POST_KINDS)}")
 
 
-def family_pattern(name: str) -> str:
-    """Return an SQL LIKE pattern for the stored labels of posts of a family.
-
-    Raises UsageError if unknown.
-    """
-    return f'%"{normalize_family(name)}"%'
-
-
-def _plain_views(rows: Iterable[Any]) -> list[PostView]:
+def _plain_views(rows: Result[Any]) -> list[PostView]:
     return [
         PostView(
-            id=row.id,
-            campaign_id=row.campaign_id,
-            author=row.author,
-            researcher_id=row.researcher_id,
-            by_human=is_by_person(row.author, row.researcher_id),
-            kind=row.kind,
-            title=row.title,
-            body=row.body,
-            score=row.score,
-            comments=row.comments,
-            submission_number=row.number,
-            created_at=row.created_at,
-            edited_at=row.edited_at,
-            retracted_at=row.retracted_at,
-            retraction=row.retraction,
-            pinned=row.pinned_at is not None,
-            families=tuple(row.families),
+            **row | {"families": tuple(row["families"]), "by_human": is_by_person(row["author"], row["researcher_id"])}
         )
-        for row in rows
+        for row in map(dict[str, Any], rows.mappings())
     ]
 
 

@@ -15,8 +15,10 @@ from typing import Any
 from sqlalchemy import Row, TextClause, bindparam, select, text
 from sqlalchemy.orm import Session
 
+from aar.errors import UsageError
+from aar.families import normalize_family
 from aar.forum.markdown import Document
-from aar.forum.posts import check_kind, family_pattern, posts_by_id
+from aar.forum.posts import POSTS, check_kind, post_views, posts_by_id, select_posts
 from aar.forum.views import PostView
 from aar.store.column_types import UtcDateTime
 from aar.store.models import Post, Submission
@@ -80,7 +82,6 @@ _CITING = {
     "postgresql": "(p.post_search @@ to_tsquery('aar_english', :cited) OR p.id IN "
     "(SELECT d.post_id FROM comment d WHERE d.comment_search @@ to_tsquery('aar_english', :cited)))",
 }
-_LISTED = "SELECT p.id FROM post p WHERE {wanted} ORDER BY p.id {order} LIMIT :limit"
 _MAX_RESULTS = 100
 _MAX_LISTED = 500
 _MOMENTS = ("since", "until")
@@ -137,7 +138,7 @@ def full_text_search(
         UsageError: unknown kind or family in the filter.
     """
     words = [f'"{word}"' for word in split_words(query[:4000])[:_MAX_QUERY_WORDS]]
-    wanted, asked = _conditions(session, campaign_id, only)
+    wanted, params = _conditions(session, campaign_id, only)
     if not words or limit < 1:
         return []
     sqlite = session.get_bind().dialect.name == "sqlite"
@@ -145,29 +146,29 @@ def full_text_search(
     if not sqlite:
         words = [word.replace('"', "'") for word in words]
     said = "TRUE" if only.retracted else "c.retracted_at IS NULL"
-    statement = _statement(template.format(wanted=wanted, said=said), *(each for each in _MOMENTS if each in asked))
+    statement = _statement(template.format(wanted=wanted, said=said), *(each for each in _MOMENTS if each in params))
     skip = min(max(skip, 0), 2**31)
     for joint in (every, some):
-        asked |= {"words": joint.join(words), "limit": min(limit, _MAX_RESULTS), "skip": skip}
-        ids = list(session.scalars(statement, asked))
+        params |= {"words": joint.join(words), "limit": min(limit, _MAX_RESULTS), "skip": skip}
+        ids = list(session.scalars(statement, params))
         if ids:
             found = {view.id: view for view in posts_by_id(session, campaign_id, ids)}
             return [found[post_id] for post_id in ids if post_id in found]
-        if skip and session.scalars(statement, asked | {"limit": 1, "skip": 0}).first() is not None:
+        if skip and session.scalars(statement, params | {"limit": 1, "skip": 0}).first() is not None:
             return []  # the page before was the last one of posts with every word
     return []
 
 
-def filtered_posts(
+def list_posts(
     session: Session,
     campaign_id: str,
     *,
-    limit: int = 20,
+    limit: int = 50,
     after: int = 0,
-    newest_first: bool = True,
-    only: PostFilter = PostFilter(),
+    newest_first: bool = False,
+    only: PostFilter = PostFilter(retracted=True),
 ) -> list[PostView]:
-    """Return the posts that match a filter, by id: a search without words.
+    """Return one page of posts, by id: a search without words.
 
     Args:
         session: for reading.
@@ -178,16 +179,17 @@ def filtered_posts(
         only: which posts count.
 
     Raises:
-        UsageError: unknown kind or family in the filter.
+        UsageError: unknown kind or family in the filter, or a limit below 1.
     """
-    wanted, asked = _conditions(session, campaign_id, only)
-    if after > 0:
-        wanted, asked = f"{wanted} AND p.id {'<' if newest_first else '>'} :after", asked | {"after": after}
-    listed = _LISTED.format(wanted=wanted, order="DESC" if newest_first else "ASC")
-    statement = _statement(listed, *(each for each in _MOMENTS if each in asked))
-    ids = list(session.scalars(statement, asked | {"limit": min(max(limit, 0), _MAX_LISTED)}))
-    found = {view.id: view for view in posts_by_id(session, campaign_id, ids)}
-    return [found[post_id] for post_id in ids if post_id in found]
+    if limit < 1:
+        raise UsageError(f"invalid page size: got {limit}, expected 1 to 500", "Request 1 to 500 posts")
+    conditions, params = _conditions(session, campaign_id, only)
+    query = select_posts(campaign_id).where(_statement(conditions, *(each for each in _MOMENTS if each in params)))
+    after = min(max(after, 0), 2**63 - 1)
+    if after:
+        query = query.where(POSTS.id < after if newest_first else POSTS.id > after)
+    query = query.order_by(POSTS.id.desc() if newest_first else POSTS.id).limit(min(limit, _MAX_LISTED))
+    return post_views(session, query, params)
 
 
 @lru_cache(maxsize=256)
@@ -197,20 +199,20 @@ def _statement(sql: str, *moments: str) -> TextClause:
 
 def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[str, dict[str, Any]]:
     """Return SQL conditions on the post ``p``, made of constants, with their bound values."""
-    conditions, asked = ["p.campaign_id = :campaign"], dict[str, Any](campaign=campaign_id)
+    conditions, params = ["p.campaign_id = :campaign"], dict[str, Any](campaign=campaign_id)
     if only.kind is not None:
         check_kind(only.kind)
         conditions.append("p.kind = :kind")
-        asked["kind"] = only.kind
+        params["kind"] = only.kind
     if only.family is not None:
         conditions.append("CAST(p.families AS TEXT) LIKE :family")
-        asked["family"] = family_pattern(only.family)
+        params["family"] = f'%"{normalize_family(only.family)}"%'
     if only.author is not None:
         conditions.append("p.author IN (:author, :human)")
-        asked |= {"author": clean_line(only.author), "human": f"human:{clean_line(only.author)}"}
+        params |= {"author": clean_line(only.author), "human": f"human:{clean_line(only.author)}"}
     if only.researcher_id is not None:
         conditions.append("p.researcher_id = :researcher")
-        asked["researcher"] = only.researcher_id
+        params["researcher"] = only.researcher_id
     if only.submission is not None:
         about = select(Submission.id).where(
             Submission.campaign_id == campaign_id, Submission.number == min(only.submission, 2**31 - 1)
@@ -218,15 +220,15 @@ def _conditions(session: Session, campaign_id: str, only: PostFilter) -> tuple[s
         conditions.append(f"({_CITING[session.get_bind().dialect.name]} OR p.submission_id = :about)")
         word = f"s{only.submission}"
         quoted = f'"{word}"' if session.get_bind().dialect.name == "sqlite" else f"'{word}'"
-        asked |= {"cited": quoted, "about": session.scalar(about) or 0}
+        params |= {"cited": quoted, "about": session.scalar(about) or 0}
     moments = (("p.created_at >= :since", "since", only.since), ("p.created_at < :until", "until", only.until))
     for condition, name, moment in moments:
         if moment is not None:
             conditions.append(condition)
-            asked[name] = moment
+            params[name] = moment
     if not only.retracted:
         conditions.append("p.retracted_at IS NULL")
-    return " AND ".join(conditions), asked
+    return " AND ".join(conditions), params
 
 
 THRESHOLD = 0.6
@@ -333,14 +335,14 @@ def _candidates(session: Session, campaign_id: str, terms: Mapping[str, int], ot
     both, either = (" AND ", " OR ") if sqlite else (" & ", " | ")
     quote = '"' if sqlite else "'"
     words = either.join(f"({quote}{one}{quote}{both}{quote}{two}{quote})" for one, two in pairs)
-    asked = {
+    params = {
         "words": words,
         "campaign": campaign_id,
         "own": other_than,
         "n": _MAX_CANDIDATES,
         "longest": _COMPARED_LENGTH,
     }
-    return session.execute(_CANDIDATES_SQLITE if sqlite else _CANDIDATES_POSTGRESQL, asked).all()
+    return session.execute(_CANDIDATES_SQLITE if sqlite else _CANDIDATES_POSTGRESQL, params).all()
 
 
 def _shared(distinct: frozenset[str], row: Row[Any]) -> float:

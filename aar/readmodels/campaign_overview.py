@@ -13,7 +13,7 @@ from aar.budget.totals import Totals, read_totals
 from aar.campaign.diversity import current_families, latest_vendi_score, shannon_bits
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
 from aar.events import parse_event
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.forum.views import PostView
 from aar.problems.protocol import Metric
 from aar.readmodels.alerts import Alert, list_alerts

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from aar.budget.totals import CampaignTotals, read_totals
 from aar.campaign.views import CampaignView, ResearcherView, get_campaign, list_researchers
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.forum.views import PostView
 from aar.problems.protocol import Metric
 from aar.readmodels.alerts import CampaignIncident, list_incidents

@@ -23,7 +23,7 @@ from aar.campaign.spec import CampaignSpec, load_spec
 from aar.campaign.views import get_campaign, list_researchers
 from aar.cli.running.run_campaign import run_campaign
 from aar.errors import Conflict, UsageError
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.sandbox import workspaces
 from aar.sandbox.bubblewrap import BubblewrapBackend
 from aar.sandbox.protocol import ExitReason, SandboxSpec

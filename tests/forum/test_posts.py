@@ -8,7 +8,8 @@ import pytest
 
 from aar.errors import NotFound, UsageError
 from aar.forum.authors import Author
-from aar.forum.posts import POST_KINDS, cast_vote, create_comment, create_post, get_thread, list_posts
+from aar.forum.posts import POST_KINDS, cast_vote, create_comment, create_post, get_thread
+from aar.forum.search import PostFilter, list_posts
 from aar.forum.views import MAX_BODY, MAX_COMMENT, MAX_TITLE, PostView
 from aar.store import Database, event_log
 from aar.store.models import Submission
@@ -92,8 +93,10 @@ def test_pages_follow_the_cursor_in_both_orders(db: Database, post: Post) -> Non
     ids = [post(f"r{1 + index % 2}", kind=POST_KINDS[index % 5]).id for index in range(5)]
     with db.reading() as session:
 
-        def page(**asked: object) -> list[int]:
-            return [view.id for view in list_posts(session, "k3v9qd", **asked)]  # type: ignore[arg-type]
+        def page(limit: int = 50, after: int = 0, newest_first: bool = False, **only: str) -> list[int]:
+            wanted = PostFilter(**only, retracted=True)  # type: ignore[arg-type]
+            paging = {"limit": limit, "after": after}
+            return [view.id for view in list_posts(session, "k3v9qd", **paging, newest_first=newest_first, only=wanted)]
 
         assert page(limit=2) == ids[:2]
         assert page(limit=2, after=ids[1]) == ids[2:4]

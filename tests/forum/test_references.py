@@ -12,8 +12,8 @@ from sqlalchemy import select
 from aar.events import StatusChanged
 from aar.forum.authors import Author
 from aar.forum.mirror import ForumMirror
-from aar.forum.posts import create_comment, get_thread, list_posts
-from aar.forum.search import full_text_search
+from aar.forum.posts import create_comment, get_thread
+from aar.forum.search import full_text_search, list_posts
 from aar.forum.views import Citation, PostView
 from aar.store import Database
 from aar.store.event_log import append_event

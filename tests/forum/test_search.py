@@ -15,8 +15,8 @@ from aar.forum.search import (
     PostFilter,
     SimilarPost,
     duplicate_warning,
-    filtered_posts,
     full_text_search,
+    list_posts,
     similar_posts,
     similar_to_post,
     split_words,
@@ -52,7 +52,7 @@ def ids(db: Database, query: str, only: PostFilter = EVERYTHING, **paging: int) 
 
 def newest(db: Database, only: PostFilter = EVERYTHING, **paging: int) -> list[int]:
     with db.reading() as session:
-        return [each.id for each in filtered_posts(session, CAMPAIGN, only=only, **paging)]
+        return [each.id for each in list_posts(session, CAMPAIGN, only=only, newest_first=True, **paging)]
 
 
 def hand_in(db: Database) -> None:

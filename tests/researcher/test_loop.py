@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aar.budget.totals import read_totals
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.researcher.conversation import EMPTY_NOTE, REFUSAL_NOTE
 from aar.researcher.loop import run_researcher
 from aar.researcher.prompts import NUDGE

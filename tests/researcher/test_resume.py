@@ -12,7 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from aar.budget.totals import read_totals
-from aar.forum.posts import get_thread, list_posts
+from aar.forum.posts import get_thread
+from aar.forum.search import list_posts
 from aar.researcher.conversation import Conversation
 from aar.researcher.loop import run_researcher
 from aar.store.database import Database

@@ -12,7 +12,7 @@ import pytest
 
 from aar.budget.limits import Limits
 from aar.errors import Conflict
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.problems.protocol import Problem, Task
 from aar.scoring import confirmation_queue
 from aar.scoring.audits.audit_findings import latest_findings

@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from aar.errors import Conflict, DatabaseError, UsageError
 from aar.forum.authors import Author
 from aar.forum.news import news_since
-from aar.forum.posts import create_post, list_posts
+from aar.forum.posts import create_post
+from aar.forum.search import list_posts
 from aar.scoring.audits.audit_findings import latest_findings
 from aar.scoring.confirmation_queue import request_check
 from aar.scoring.results.leaderboard import read_leaderboard

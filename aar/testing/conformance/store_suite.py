@@ -38,8 +38,8 @@ from aar.errors import DatabaseError, NotFound, UsageError
 from aar.events import CampaignPaused
 from aar.forum.authors import Author
 from aar.forum.figures import find_figure, inspect_figure, store_figure
-from aar.forum.posts import cast_vote, create_comment, create_post, get_thread, list_posts
-from aar.forum.search import full_text_search
+from aar.forum.posts import cast_vote, create_comment, create_post, get_thread
+from aar.forum.search import full_text_search, list_posts
 from aar.redteam.campaign_rows import add_campaign
 from aar.scoring.submissions import get_submission
 from aar.store import Database, event_log, open_database

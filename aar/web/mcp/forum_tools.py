@@ -15,8 +15,8 @@ from aar.families import FAMILIES
 from aar.forum.authors import Author
 from aar.forum.change_feed import changes_since
 from aar.forum.claims import active_claims
-from aar.forum.posts import cast_vote, create_comment, get_thread, list_posts
-from aar.forum.search import PostFilter, full_text_search
+from aar.forum.posts import cast_vote, create_comment, get_thread
+from aar.forum.search import PostFilter, full_text_search, list_posts
 from aar.forum.views import MAX_FAMILIES, CommentView, PostView
 from aar.researcher.tools.definitions import ClaimInput, EditPostInput, ToolInput
 from aar.researcher.tools.forum import claim_or_release, edit_or_retract
@@ -137,16 +137,9 @@ class ForumClaimInput(ClaimInput):
 async def _list(caller: McpClient, given: ForumListInput) -> Any:
     def read(session: Session) -> list[PostView]:
         by = given.researcher and find_researcher(session, caller.campaign_id, given.researcher).id
-        return list_posts(
-            session,
-            caller.campaign_id,
-            after=given.after,
-            limit=given.limit + 1,
-            kind=given.kind,
-            family=given.family,
-            researcher_id=by or None,
-            newest_first=given.newest_first,
-        )
+        only = PostFilter(given.kind, family=given.family, researcher_id=by or None, retracted=True)
+        page = {"after": given.after, "limit": given.limit + 1}
+        return list_posts(session, caller.campaign_id, **page, newest_first=given.newest_first, only=only)
 
     found = await caller.shared.db.read(read)
     shown = found[: given.limit]

@@ -38,7 +38,8 @@ from aar.campaign.views import CampaignView, get_researcher
 from aar.errors import AarError, Forbidden, NotFound
 from aar.families import FAMILIES
 from aar.forum.mirror import thread_page
-from aar.forum.posts import get_thread, list_posts
+from aar.forum.posts import get_thread
+from aar.forum.search import list_posts
 from aar.forum.views import PostView
 from aar.problems.plugin_calls import read_brief
 from aar.problems.registry import find_problem

@@ -14,7 +14,7 @@ from aar.budget.limits import Limits
 from aar.budget.totals import read_totals
 from aar.campaign.costs import forecast_budget
 from aar.campaign.views import CampaignView, list_campaigns, list_researchers
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.problems.protocol import Metric
 from aar.readmodels.alerts import list_alerts, list_usage_doubts
 from aar.readmodels.campaign_overview import list_recent_events

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from aar.budget.totals import read_totals
-from aar.forum.posts import list_posts
+from aar.forum.search import PostFilter, list_posts
 from aar.readmodels.transcript import list_researcher_jobs, read_transcript
 from aar.scoring.submissions import list_submissions
 from aar.scoring.visibility import RestrictedData, activity_seen_by, may_see, submission_seen_by
@@ -48,7 +48,13 @@ def researcher_page(
             "submissions": [submission_seen_by(each, audience) for each in submissions],
             "newest": before == 0,
             "jobs": [],
-            "posts": list_posts(session, view.id, researcher_id=researcher.id, limit=10, newest_first=True),
+            "posts": list_posts(
+                session,
+                view.id,
+                only=PostFilter(researcher_id=researcher.id, retracted=True),
+                limit=10,
+                newest_first=True,
+            ),
             "cursor": cursor,
         }
         if may_see(audience, RestrictedData.WORKSPACES):

@@ -14,7 +14,8 @@ from aar.errors import UsageError
 from aar.forum.figures import MAX_FIGURE_BYTES, find_figure
 from aar.forum.markdown import shown_figures
 from aar.forum.mirror import ForumMirror
-from aar.forum.posts import get_thread, list_posts
+from aar.forum.posts import get_thread
+from aar.forum.search import list_posts
 from aar.llm.capabilities import ModelCapabilities
 from aar.researcher.tools.definitions import EDITOR
 from aar.sandbox.protocol import Mount

@@ -18,7 +18,7 @@ pytest.importorskip("claude_agent_sdk", reason="the extra agent-sdk (Claude Code
 
 import claude_agent_sdk
 
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.testing.fake_messages_api import transport
 from aar.testing.fake_messages_api.app import FakeMessagesApi, ServerRules
 from aar.testing.fake_messages_api.replies import ModelReply, text_block, tool_use_block

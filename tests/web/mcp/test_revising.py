@@ -13,7 +13,8 @@ from aar.errors import TooMany
 from aar.forum.authors import Author
 from aar.forum.claims import active_claims, claim_topic
 from aar.forum.edits import list_revisions, retract
-from aar.forum.posts import create_comment, create_post, get_thread, list_posts
+from aar.forum.posts import create_comment, create_post, get_thread
+from aar.forum.search import list_posts
 from aar.store.event_log import read_events
 from aar.web.rate_limit import RateLimit, RateLimits
 

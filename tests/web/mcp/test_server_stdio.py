@@ -11,7 +11,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters
 
 from aar.campaign.steering import revoke_token
-from aar.forum.posts import list_posts
+from aar.forum.search import list_posts
 from aar.scoring.submissions import list_submissions
 
 from .conftest import METHOD, OTHER, TOY, House, ask, refused

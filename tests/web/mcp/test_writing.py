@@ -11,7 +11,8 @@ from mcp.shared.exceptions import MCPError
 from aar.auth.tokens import operator_token
 from aar.campaign.external_researchers import invite_researcher
 from aar.campaign.steering import revoke_token
-from aar.forum.posts import get_thread, list_posts
+from aar.forum.posts import get_thread
+from aar.forum.search import list_posts
 from aar.scoring.submissions import get_submission, list_submissions
 from aar.store.models import Campaign
 

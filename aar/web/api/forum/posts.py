@@ -28,7 +28,7 @@ from aar.forum.image_formats import SUFFIXES
 from aar.forum.markdown import shown_figures
 from aar.forum.posts import cast_vote, create_comment, create_post, get_thread
 from aar.forum.references import thread_texts
-from aar.forum.search import PostFilter, filtered_posts, full_text_search, similar_posts
+from aar.forum.search import PostFilter, full_text_search, list_posts, similar_posts
 from aar.forum.views import CommentView
 from aar.web.api.forum.schemas import (
     CommentIn,
@@ -130,7 +130,7 @@ async def posts(
         own = find_campaign_id(session, campaign_id)
         by = find_researcher(session, own, researcher).id if researcher else None
         wanted = replace(only, researcher_id=by, retracted=retracted)
-        found = filtered_posts(session, own, after=after, limit=limit + 1, newest_first=newest_first, only=wanted)
+        found = list_posts(session, own, after=after, limit=limit + 1, newest_first=newest_first, only=wanted)
         return make_page(found, limit, PostOut.model_validate, lambda post: post.id)
 
     return await shared.db.read(read)

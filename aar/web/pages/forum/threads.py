@@ -16,7 +16,7 @@ from aar.forum.claims import active_claims
 from aar.forum.edits import list_revisions
 from aar.forum.posts import POST_KINDS, get_thread, pinned_posts, vote_of
 from aar.forum.references import known_references, thread_texts
-from aar.forum.search import PostFilter, filtered_posts, full_text_search, similar_to_post
+from aar.forum.search import PostFilter, full_text_search, list_posts, similar_to_post
 from aar.forum.views import MAX_BODY, MAX_COMMENT, MAX_TITLE
 from aar.store.event_log import latest_event_id
 from aar.web.app_state import AppState, AppStateDep
@@ -151,7 +151,7 @@ def show_forum(
                 session, view.id, search.q, limit=_ON_A_PAGE + 1, skip=after, only=search.post_filter()
             )
         else:
-            found = filtered_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=search.post_filter())
+            found = list_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=search.post_filter())
         first = after == 0 and not search.is_search
         pinned = pinned_posts(session, view.id) if first else []
         claims = active_claims(session, view.id) if first else []
