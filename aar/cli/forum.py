@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
-from aar.campaign.views import get_researcher
+from aar.campaign.views import CampaignView, get_researcher
 from aar.cli.context import LATEST, CampaignOption, author_name, open_context
 from aar.cli.options import MAX_INTEGER, DatabaseOption, JsonFlag
 from aar.cli.output.printing import make_console, make_table, print_json, print_table
@@ -61,133 +64,6 @@ Figures = Annotated[
         show_default=False,
     ),
 ]
-
-
-def read_text(body: str | None) -> str:
-    """Return the given text, or read it from standard input."""
-    return sys.stdin.read() if body in (None, "-") else str(body)
-
-
-def attach_figures(said: str, files: list[Path] | None) -> tuple[str, dict[str, NewFigure]]:
-    """Return the text with every file shown in it, and the figures by path.
-
-    The paths are those that the text uses.
-
-    Raises:
-        UsageError: a file cannot be read, is too large, or is not an image; the message names it.
-    """
-    figures: dict[str, NewFigure] = {}
-    for file in files or ():
-        path, figure = str(file), inspect_figure(str(file), _content(file))
-        if path not in parse_markdown(said).image_paths:
-            path = f"attached-{figure.digest[:FIGURE_DIGITS]}"
-            said = f"{said.rstrip()}\n\n![{_caption(file)}]({path})\n"
-        figures[path] = figure
-    return said, figures
-
-
-def _content(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(MAX_FIGURE_BYTES + 1)
-    except OSError as error:
-        raise UsageError(
-            f"figure cannot be read: got {str(file)!r}, {error.strerror or error}", "Name an image file"
-        ) from error
-
-
-def _caption(file: Path) -> str:
-    return "".join(" " if sign in "[]\\`" else sign for sign in file.stem)
-
-
-def edit(
-    post: PostId,
-    body: Body = None,
-    title: Annotated[str | None, typer.Option("--title", help="A new title; given alone, the text stays.")] = None,
-    family: Families = None,
-    comment: CommentId = None,
-    name: Name = None,
-    campaign: CampaignOption = LATEST,
-    database: DatabaseOption = None,
-) -> None:
-    """Edit a post or comment; its former version stays visible."""
-    author, post_id = Author(author_name(name), None), parse_post_number(post)
-    if comment is not None and family is not None:
-        raise UsageError("comment cannot have families: got --family", "Leave --family out")
-    said = None if body is None and comment is None and (title, family) != (None, None) else read_text(body)
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.writing() as session:
-            if comment is None:
-                edit_post(session, view.id, author, post_id, title=title, body=said, families=family)
-            else:
-                edit_comment(session, view.id, author, post_id, comment, said or "")
-    print(f"edited #{post_id} in {view.id} as {author.name}; its former version stays visible")
-
-
-def retract(
-    post: PostId,
-    reason: Annotated[str, typer.Argument(help="Why it is retracted.")],
-    comment: CommentId = None,
-    name: Name = None,
-    campaign: CampaignOption = LATEST,
-    database: DatabaseOption = None,
-) -> None:
-    """Retract a post or comment; it stays readable, marked, and leaves search results."""
-    author, post_id = Author(author_name(name), None), parse_post_number(post)
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.writing() as session:
-            retract_post(session, view.id, author, post_id, reason, comment_id=comment)
-    print(f"retracted #{post_id} in {view.id} as {author.name}")
-
-
-def pin(
-    post: PostId,
-    off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False,
-    name: Name = None,
-    campaign: CampaignOption = LATEST,
-    database: DatabaseOption = None,
-) -> None:
-    """Pin a post above all others, for people and researchers."""
-    author, post_id = Author(author_name(name), None), parse_post_number(post)
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.writing() as session:
-            pin_post(session, view.id, author, post_id, pinned=not off)
-    print(f"{'unpinned' if off else 'pinned'} #{post_id} in {view.id} as {author.name}")
-
-
-def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
-    """List claimed topics: author, end and topic of each claim."""
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.reading() as session:
-            found = active_claims(session, view.id)
-    if json:
-        print_json(found)
-        return
-    made = make_table("claim", "by", "until", "works on")
-    for each in found:
-        made.add_row(str(each.id), clean_line(each.author), format_datetime(each.expires_at), clean_line(each.topic))
-    print_table(made, empty="No active claims.")
-
-
-def release(
-    claim: Annotated[int, typer.Argument(min=1, max=MAX_INTEGER, help="Number of the claim; see `aar forum claims`.")],
-    name: Name = None,
-    campaign: CampaignOption = LATEST,
-    database: DatabaseOption = None,
-) -> None:
-    """End a researcher's claim."""
-    author = Author(author_name(name), None)
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.writing() as session:
-            ended = release_topic(session, view.id, author, claim)
-    print(f"claim {ended.id} of {ended.author} ended")
-
-
 _Kind = Annotated[str, typer.Option("--kind", "-k", help="hypothesis, result, insight, error or question.")]
 
 
@@ -201,12 +77,10 @@ def list_(
     database: DatabaseOption = None,
 ) -> None:
     """List posts, newest first."""
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.reading() as session:
-            by = None if researcher is None else get_researcher(session, view.id, researcher).id
-            only = PostFilter(kind, family=family, researcher_id=by, retracted=True)
-            posts = list_posts(session, view.id, only=only, limit=limit, newest_first=True)
+    with _forum(database, campaign) as (view, session):
+        by = None if researcher is None else get_researcher(session, view.id, researcher).id
+        only = PostFilter(kind, family=family, researcher_id=by, retracted=True)
+        posts = list_posts(session, view.id, only=only, limit=limit, newest_first=True)
     _print(posts, json, empty="There is no post yet.")
 
 
@@ -233,10 +107,8 @@ def search(
     only = PostFilter(
         kind, author, cited, since and since.astimezone(), until and until.astimezone(), retracted, family
     )
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.reading() as session:
-            posts = find(session, view.id, " ".join(words), limit=limit, only=only)
+    with _forum(database, campaign) as (view, session):
+        posts = find(session, view.id, " ".join(words), limit=limit, only=only)
     _print(posts, json, empty="No post contains these words.")
 
 
@@ -249,11 +121,9 @@ def show(
 ) -> None:
     """Show a post with its comments, or with --history their former versions."""
     post_id = parse_post_number(post)
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.reading() as session:
-            thread = get_thread(session, view.id, post_id)
-            former = list_revisions(session, view.id, post_id)
+    with _forum(database, campaign) as (view, session):
+        thread = get_thread(session, view.id, post_id)
+        former = list_revisions(session, view.id, post_id)
     if json:
         print_json(former if past else thread)
         return
@@ -270,7 +140,7 @@ def show(
     out.print(
         f"{first.kind} by {clean_line(first.author)}, {format_datetime(first.created_at)}, votes "
         f"{format_signed(first.score)}{about}"
-        f"{', pinned' if first.pinned else ''}{_fate(first)}",
+        f"{', pinned' if first.pinned else ''}{_edit_notes(first)}",
         style="dim",
     )
     if first.families:
@@ -282,7 +152,9 @@ def show(
         out.print(f"refers to {refers}", style="dim")
     out.print(f"\n{clean_text(first.body)}", soft_wrap=True)
     for comment in thread.comments:
-        out.print(f"\n{clean_line(comment.author)}, {format_datetime(comment.created_at)}{_fate(comment)}", style="dim")
+        out.print(
+            f"\n{clean_line(comment.author)}, {format_datetime(comment.created_at)}{_edit_notes(comment)}", style="dim"
+        )
         out.print(clean_text(comment.body), soft_wrap=True)
 
 
@@ -299,21 +171,18 @@ def post(
 ) -> None:
     """Write a post; every researcher reads it, marked as written by a person."""
     author = Author(author_name(name), None)
-    said, figures = attach_figures(read_text(body), figure)
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.writing() as session:
-            made = create_post(
-                session, view.id, author, kind=kind, title=title, body=said, families=family or (), figures=figures
-            )
-        with context.database.reading() as session:
-            near = similar_to_post(session, view.id, made.id)
+    text, figures = attach_figures(read_text(body), figure)
+    with _forum(database, campaign, write=True) as (view, session):
+        made = create_post(
+            session, view.id, author, kind=kind, title=title, body=text, families=family or (), figures=figures
+        )
+        similar = similar_to_post(session, view.id, made.id)
     if json:
         print_json(made)
     else:
         print(f"posted #{made.id} in {view.id} as {made.author}")
-        if near:
-            print(clean_line(duplicate_warning(near)))
+        if similar:
+            print(clean_line(duplicate_warning(similar)))
 
 
 def comment(
@@ -327,22 +196,144 @@ def comment(
 ) -> None:
     """Comment on a post; its author reads it, marked as written by a person."""
     author, post_id = Author(author_name(name), None), parse_post_number(post)
-    said, figures = attach_figures(read_text(body), figure)
-    with open_context(database) as context:
-        view = context.campaign(campaign)
-        with context.database.writing() as session:
-            made = create_comment(session, view.id, author, post_id, said, figures=figures)
+    text, figures = attach_figures(read_text(body), figure)
+    with _forum(database, campaign, write=True) as (view, session):
+        made = create_comment(session, view.id, author, post_id, text, figures=figures)
     if json:
         print_json(made)
     else:
         print(f"commented on #{post_id} in {view.id} as {made.author}")
 
 
-def _fate(said: PostView | CommentView) -> str:
-    edited = "" if said.edited_at is None else f", edited {format_datetime(said.edited_at)}"
-    if said.retracted_at is None:
+def edit(
+    post: PostId,
+    body: Body = None,
+    title: Annotated[str | None, typer.Option("--title", help="A new title; given alone, the text stays.")] = None,
+    family: Families = None,
+    comment: CommentId = None,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """Edit a post or comment; its former version stays visible."""
+    author, post_id = Author(author_name(name), None), parse_post_number(post)
+    if comment is not None and family is not None:
+        raise UsageError("comment cannot have families: got --family", "Leave --family out")
+    text = None if body is None and comment is None and (title, family) != (None, None) else read_text(body)
+    with _forum(database, campaign, write=True) as (view, session):
+        if comment is None:
+            edit_post(session, view.id, author, post_id, title=title, body=text, families=family)
+        else:
+            edit_comment(session, view.id, author, post_id, comment, text or "")
+    print(f"edited #{post_id} in {view.id} as {author.name}; its former version stays visible")
+
+
+def retract(
+    post: PostId,
+    reason: Annotated[str, typer.Argument(help="Why it is retracted.")],
+    comment: CommentId = None,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """Retract a post or comment; it stays readable, marked, and leaves search results."""
+    author, post_id = Author(author_name(name), None), parse_post_number(post)
+    with _forum(database, campaign, write=True) as (view, session):
+        retract_post(session, view.id, author, post_id, reason, comment_id=comment)
+    print(f"retracted #{post_id} in {view.id} as {author.name}")
+
+
+def pin(
+    post: PostId,
+    off: Annotated[bool, typer.Option("--off", help="Unpin it.")] = False,
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """Pin a post above all others, for people and researchers."""
+    author, post_id = Author(author_name(name), None), parse_post_number(post)
+    with _forum(database, campaign, write=True) as (view, session):
+        pin_post(session, view.id, author, post_id, pinned=not off)
+    print(f"{'unpinned' if off else 'pinned'} #{post_id} in {view.id} as {author.name}")
+
+
+def claims(campaign: CampaignOption = LATEST, json: JsonFlag = False, database: DatabaseOption = None) -> None:
+    """List claimed topics: author, end and topic of each claim."""
+    with _forum(database, campaign) as (view, session):
+        found = active_claims(session, view.id)
+    if json:
+        print_json(found)
+        return
+    made = make_table("claim", "by", "until", "works on")
+    for each in found:
+        made.add_row(str(each.id), clean_line(each.author), format_datetime(each.expires_at), clean_line(each.topic))
+    print_table(made, empty="No active claims.")
+
+
+def release(
+    claim: Annotated[int, typer.Argument(min=1, max=MAX_INTEGER, help="Number of the claim; see `aar forum claims`.")],
+    name: Name = None,
+    campaign: CampaignOption = LATEST,
+    database: DatabaseOption = None,
+) -> None:
+    """End a researcher's claim."""
+    author = Author(author_name(name), None)
+    with _forum(database, campaign, write=True) as (view, session):
+        ended = release_topic(session, view.id, author, claim)
+    print(f"claim {ended.id} of {ended.author} ended")
+
+
+@contextmanager
+def _forum(database: str | None, campaign: str, *, write: bool = False) -> Iterator[tuple[CampaignView, Session]]:
+    """Open a campaign with a session of its database."""
+    with open_context(database) as context:
+        view = context.campaign(campaign)
+        with context.database.writing() if write else context.database.reading() as session:
+            yield view, session
+
+
+def attach_figures(text: str, files: list[Path] | None) -> tuple[str, dict[str, NewFigure]]:
+    """Return the text with every file shown in it, and the figures by path.
+
+    The paths are those that the text uses.
+
+    Raises:
+        UsageError: a file cannot be read, is too large, or is not an image; the message names it.
+    """
+    figures: dict[str, NewFigure] = {}
+    for file in files or ():
+        path, figure = str(file), inspect_figure(str(file), _content(file))
+        if path not in parse_markdown(text).image_paths:
+            path = f"attached-{figure.digest[:FIGURE_DIGITS]}"
+            text = f"{text.rstrip()}\n\n![{_caption(file)}]({path})\n"
+        figures[path] = figure
+    return text, figures
+
+
+def read_text(body: str | None) -> str:
+    """Return the given text, or read it from standard input."""
+    return sys.stdin.read() if body in (None, "-") else str(body)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_FIGURE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(
+            f"figure cannot be read: got {str(file)!r}, {error.strerror or error}", "Name an image file"
+        ) from error
+
+
+def _caption(file: Path) -> str:
+    return "".join(" " if sign in "[]\\`" else sign for sign in file.stem)
+
+
+def _edit_notes(item: PostView | CommentView) -> str:
+    edited = "" if item.edited_at is None else f", edited {format_datetime(item.edited_at)}"
+    if item.retracted_at is None:
         return edited
-    return f"{edited}\nRETRACTED {format_datetime(said.retracted_at)}: {clean_line(said.retraction)}"
+    return f"{edited}\nRETRACTED {format_datetime(item.retracted_at)}: {clean_line(item.retraction)}"
 
 
 def _print(posts: list[PostView], json: bool, *, empty: str) -> None:
