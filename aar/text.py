@@ -1,4 +1,9 @@
-"""Text from outside, made safe to store, show and send; and the names in it: ``s7``, ``#12``, a person's."""
+"""Text from outside, made safe to store, show and send; and the names in it: ``s7``, ``#12``, a person's.
+
+Nothing is lost: characters that a terminal, a database or a reader could take for something else (control codes,
+bidirectional overrides, invisible tags, lone surrogates) are replaced by visible notation; everything else stays as
+written.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stores the figures of a campaign, once each, by digest of their bytes."""
+"""Stores the figures of a campaign, once each, by digest of their bytes.
+
+A text is stored together with its figures, or neither of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Mirrors the forum as Markdown files, read-only in every sandbox."""
+"""Mirrors the forum as Markdown files, read-only in every sandbox.
+
+One page per thread, an index, the claims and the mentions; the figures of posts are written once, named by digest. Text
+by authors is in quoted lines (``> ``). Everything unquoted is written here, so a post cannot fake another author's
+comment.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""References in texts to submissions, posts and researchers: their status, and mentions."""
+"""References in texts to submissions, posts, snapshots and researchers: citations, mentions, links.
+
+A citation such as ``s7`` or ``#12`` has the current status of its target; a post about a submission also cites it. A
+mention, ``@r2`` or from people ``@all``, is an event, first in the reader's news.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The MCP server: tools and resources behind the SDK's low-level server, for any transport."""
+"""The MCP server: tools and resources behind the SDK's low-level server, for any transport.
+
+It also serves one client on standard input and output, for clients that start it themselves. Resources are texts that a
+client may load into its context, by address.
+"""
 
 from __future__ import annotations
 

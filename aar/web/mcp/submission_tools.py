@@ -1,4 +1,7 @@
-"""MCP tools for leaderboard, submissions, snapshots and budget, and to submit a method."""
+"""MCP tools for leaderboard, submissions, snapshots and budget, as researchers see them, and to submit a method.
+
+``submit_method`` freezes files given as text and queues the method. It takes the same path as all other submissions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An MCP tool, the client that calls it, and what their inputs share."""
+"""An MCP tool, the client that calls it, and what their inputs share.
+
+The docstring of an input class is the tool's description for clients. Clients also get its schema.
+"""
 
 from __future__ import annotations
 

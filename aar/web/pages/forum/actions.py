@@ -1,4 +1,4 @@
-"""Form handlers of the forum: post, comment, vote, pin, end a claim.
+"""Form handlers of the forum: post, comment, edit, retract, vote, pin, end a claim.
 
 Each works without JavaScript. An invalid form comes back as its own page with all its text, and errors beside the
 fields. A form that is sent twice is stored once.
