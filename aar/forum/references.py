@@ -6,7 +6,7 @@ mention, ``@r2`` or from people ``@all``, is an event, first in the reader's new
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,8 @@ from aar.store import event_log
 from aar.store.models import Comment, Post, Researcher, Submission
 
 _MAX_CITATIONS = 20
+_MAX_LOOKUPS = 200
+_MAX_SNAPSHOT_LOOKUPS = 20
 _ALL_FROM = 200
 """Above this many numbers all of the campaign are read, because databases limit the number of bound values."""
 
@@ -37,25 +39,24 @@ _SOME_POSTS = select(_POSTS.id, _POSTS.title, _POSTS.retracted_at).where(
 
 
 @dataclass(frozen=True, slots=True)
-class CitationStatuses:
-    """The status of cited submissions, by number, and of cited posts, by id."""
+class Reference:
+    """A reference in a text to something known.
 
-    words: Mapping[int, str]
-    posts: Mapping[int, PostReference]
+    Args:
+        written: as in the text: "s7", "#12", "@r2", digits of a digest, or "figure:" and digits.
+        kind: "submission", "post", "researcher" or "figure"; a snapshot counts as its submission.
+        key: the submission's number, the post's id, the researcher's name or the figure's digest.
+        title: of the submission or post.
+        status: current status, such as "refuted" or "retracted"; empty if there is none.
+    """
 
-    def of(self, texts: Sequence[str], post: PostView) -> PostView:
-        """Return the post with its citations, in order, each once.
-
-        Unknown numbers are plain text.
-        """
-        about = [] if post.submission_number is None else [post.submission_number]
-        numbers = [each for each in dict.fromkeys(about + _numbers("submission", texts)) if each in self.words]
-        posts = [each for each in _numbers("post", texts) if each in self.posts and each != post.id]
-        return replace(
-            post,
-            cites=tuple(Citation(number, self.words[number]) for number in numbers[:_MAX_CITATIONS]),
-            refers=tuple(self.posts[each] for each in posts[:_MAX_CITATIONS]),
-        )
+    written: str
+    kind: str
+    key: int | str
+    title: str
+    status: str
+    size: tuple[int, int] | None = None
+    """Width and height of a figure, in pixels."""
 
 
 def submission_status_word(state: str, status: str, disqualified: str) -> str:
@@ -67,18 +68,35 @@ def submission_status_word(state: str, status: str, disqualified: str) -> str:
 
 def add_citations(session: Session, posts: Sequence[PostView]) -> list[PostView]:
     """Return the posts with the current status of their citations."""
-    if not posts:
-        return []
-    texts = [_texts(post) for post in posts]
-    standing = _standing(session, posts[0].campaign_id, [text for each in texts for text in each], posts)
-    return [standing.of(own, post) for own, post in zip(texts, posts, strict=True)]
+    return _with_citations(session, [(post, [post.title, post.body]) for post in posts])
 
 
 def add_thread_citations(session: Session, thread: ThreadView) -> ThreadView:
     """Return a thread whose post has the citations of its comments too."""
-    texts = [*_texts(thread.post), *(comment.body for comment in thread.comments)]
-    standing = _standing(session, thread.post.campaign_id, texts, [thread.post])
-    return replace(thread, post=standing.of(texts, thread.post))
+    texts = [thread.post.title, *thread_texts(thread)]
+    return replace(thread, post=_with_citations(session, [(thread.post, texts)])[0])
+
+
+def _with_citations(session: Session, posts: Sequence[tuple[PostView, Sequence[str]]]) -> list[PostView]:
+    """Return posts with the citations in their texts, in order, each once. Unknown numbers are plain text."""
+    if not posts:
+        return []
+    session.flush()
+    campaign_id = posts[0][0].campaign_id
+    cited = [(_submissions_of(post, texts), _numbers("post", texts)) for post, texts in posts]
+    statuses = _submission_statuses(session, campaign_id, {number for numbers, _ in cited for number in numbers})
+    titles = _post_references(session, campaign_id, list(dict.fromkeys(each for _, ids in cited for each in ids)))
+    found = []
+    for (post, _), (numbers, ids) in zip(posts, cited, strict=True):
+        cites = [Citation(number, statuses[number]) for number in numbers if number in statuses]
+        refers = [titles[each] for each in ids if each in titles and each != post.id]
+        found.append(replace(post, cites=tuple(cites[:_MAX_CITATIONS]), refers=tuple(refers[:_MAX_CITATIONS])))
+    return found
+
+
+def _submissions_of(post: PostView, texts: Sequence[str]) -> list[int]:
+    about = [] if post.submission_number is None else [post.submission_number]
+    return list(dict.fromkeys(about + _numbers("submission", texts)))
 
 
 def posts_naming(session: Session, campaign_id: str, ids: Collection[int]) -> set[int]:
@@ -108,41 +126,26 @@ def _holding(session: Session, campaign_id: str, word: str) -> set[int]:
     return {*session.scalars(select(Post.id).where(Post.campaign_id == campaign_id, named)), *session.scalars(said)}
 
 
-def _texts(post: PostView) -> list[str]:
-    return [post.title, post.body]
-
-
 def _numbers(kind: str, texts: Iterable[str]) -> list[int]:
     return [int(digits) for digits in find_references(kind, texts)]
 
 
-def _standing(session: Session, campaign_id: str, texts: Sequence[str], posts: Iterable[PostView]) -> CitationStatuses:
-    session.flush()
-    numbers = {*_numbers("submission", texts), *(each.submission_number for each in posts if each.submission_number)}
-    named = _numbers("post", texts)
-    return CitationStatuses(
-        _submission_words(session, campaign_id, numbers) if numbers else {},
-        _post_references(session, campaign_id, named) if named else {},
-    )
-
-
-def _submission_words(session: Session, campaign_id: str, numbers: Collection[int]) -> dict[int, str]:
-    asked: dict[str, Any] = {"campaign": campaign_id}
+def _submission_statuses(session: Session, campaign_id: str, numbers: Collection[int]) -> dict[int, str]:
+    if not numbers:
+        return {}
+    params: dict[str, Any] = {"campaign": campaign_id}
     if len(numbers) < _ALL_FROM:
-        rows = session.execute(_SOME_SUBMISSIONS, asked | {"numbers": list(numbers)})
+        rows = session.execute(_SOME_SUBMISSIONS, params | {"numbers": list(numbers)})
     else:
-        rows = session.execute(_ALL_SUBMISSIONS, asked)
+        rows = session.execute(_ALL_SUBMISSIONS, params)
     return {row.number: submission_status_word(row.state, row.status, row.disqualified) for row in rows}
 
 
 def _post_references(session: Session, campaign_id: str, ids: Sequence[int]) -> dict[int, PostReference]:
-    rows = session.execute(_SOME_POSTS, {"campaign": campaign_id, "ids": list(ids[:_ALL_FROM])})
+    if not ids:
+        return {}
+    rows = session.execute(_SOME_POSTS, {"campaign": campaign_id, "ids": list(ids[:_MAX_LOOKUPS])})
     return {row.id: PostReference(row.id, row.title, "retracted" if row.retracted_at else "") for row in rows}
-
-
-def mentioned_names(texts: Sequence[str]) -> list[str]:
-    """Return the names mentioned in the texts, in order, each once, code excluded."""
-    return find_references("researcher", texts)
 
 
 def record_mentions(
@@ -166,7 +169,7 @@ def record_mentions(
         comment_id: the comment of the texts, if any.
         before: the texts before an edit: their mentions were notified already.
     """
-    named = set(mentioned_names(texts)) - set(mentioned_names(before))
+    named = set(find_references("researcher", texts)) - set(find_references("researcher", before))
     if not is_by_person(author.name, author.researcher_id):
         named.discard(EVERYBODY)
     if not named:
@@ -182,31 +185,6 @@ def record_mentions(
     return names
 
 
-_MAX_LOOKUPS = 200
-_MAX_SNAPSHOT_LOOKUPS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A reference in a text to something known.
-
-    Args:
-        written: as in the text: "s7", "#12", "@r2", digits of a digest, or "figure:" and digits.
-        kind: "submission", "post", "researcher" or "figure"; a snapshot counts as its submission.
-        key: the submission's number, the post's id, the researcher's name or the figure's digest.
-        title: of the submission or post.
-        status: current status, such as "refuted" or "retracted"; empty if there is none.
-    """
-
-    written: str
-    kind: str
-    key: int | str
-    title: str
-    status: str
-    size: tuple[int, int] | None = None
-    """Width and height of a figure, in pixels."""
-
-
 def thread_texts(thread: ThreadView) -> list[str]:
     """Return all texts of a thread that may contain references."""
     return [thread.post.body, *(comment.body for comment in thread.comments)]
@@ -217,8 +195,7 @@ def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -
 
     Code is excluded.
     """
-    numbers = [int(digits) for digits in find_references("submission", texts)[:_MAX_LOOKUPS]]
-    posts = [int(digits) for digits in find_references("post", texts)[:_MAX_LOOKUPS]]
+    numbers = _numbers("submission", texts)[:_MAX_LOOKUPS]
     names = find_references("researcher", texts)[:_MAX_LOOKUPS]
     digests = find_references("snapshot", texts)[:_MAX_SNAPSHOT_LOOKUPS]
     found: list[Reference] = []
@@ -232,21 +209,16 @@ def known_references(session: Session, campaign_id: str, texts: Sequence[str]) -
             status = submission_status_word(row.state, row.status, row.disqualified)
             own = [f"s{row.number}"] if row.number in numbers else []
             for written in own + [digest for digest in digests if row.digest.startswith(digest)]:
-                said = status if written in own else f"s{row.number} {status}"
-                found.append(Reference(written, "submission", row.number, row.title, said))
-    if posts:
-        rows = session.execute(
-            select(Post.id, Post.title, Post.retracted_at).where(Post.campaign_id == campaign_id, Post.id.in_(posts))
-        )
-        found += [
-            Reference(f"#{row.id}", "post", row.id, row.title, "retracted" if row.retracted_at else "") for row in rows
-        ]
+                shown = status if written in own else f"s{row.number} {status}"
+                found.append(Reference(written, "submission", row.number, row.title, shown))
+    posts = _post_references(session, campaign_id, _numbers("post", texts)).values()
+    found += [Reference(f"#{each.id}", "post", each.id, each.title, each.status) for each in posts]
     if names:
         known = select(Researcher.name).where(Researcher.campaign_id == campaign_id, Researcher.name.in_(names))
         found += [Reference(f"@{name}", "researcher", name, "", "") for name in session.scalars(known)]
-    shown = known_figures(session, campaign_id, shown_figures(texts)[:_MAX_LOOKUPS])
+    figures = known_figures(session, campaign_id, shown_figures(texts)[:_MAX_LOOKUPS])
     found += [
         Reference(FIGURE_SCHEME + digits, "figure", each.digest, "", "", (each.width, each.height))
-        for digits, each in shown.items()
+        for digits, each in figures.items()
     ]
     return found
