@@ -52,7 +52,8 @@ def ids(db: Database, query: str, only: PostFilter = EVERYTHING, **paging: int) 
 
 def newest(db: Database, only: PostFilter = EVERYTHING, **paging: int) -> list[int]:
     with db.reading() as session:
-        return [each.id for each in list_posts(session, CAMPAIGN, only=only, newest_first=True, **paging)]
+        found = list_posts(session, CAMPAIGN, only=only, **{"newest_first": True, **paging})  # type: ignore[arg-type]
+        return [each.id for each in found]
 
 
 def hand_in(db: Database) -> None:
