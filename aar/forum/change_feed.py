@@ -105,8 +105,8 @@ def changes_since(session: Session, campaign_id: str, after: int, *, limit: int 
     limit = min(limit, 500)
     latest = event_log.latest_event_id(session, campaign_id)
     after = min(max(after, 0), 2**63 - 1)
-    asked = {"campaign": campaign_id, "after": after, "latest": latest, "limit": limit + 1}
-    rows = session.execute(_CHANGES, asked).all()
+    params = {"campaign": campaign_id, "after": after, "latest": latest, "limit": limit + 1}
+    rows = session.execute(_CHANGES, params).all()
     more = len(rows) > limit
     items = [
         Change(

@@ -50,22 +50,22 @@ def claim_topic(session: Session, campaign_id: str, author: Author, topic: str, 
         raise UsageError(
             f"invalid hours of a claim: got {hours:g}, expected over 0 and at most {MAX_HOURS:g}", "Give other hours"
         )
-    begun = now()
-    query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.expires_at > begun)
+    start = now()
+    query = select(Claim).where(Claim.campaign_id == campaign_id, Claim.expires_at > start)
     held = session.scalars(query.where(Claim.researcher_id == author.researcher_id)).all()
-    found = next((each for each in held if each.topic.casefold() == topic.casefold()), None)
-    if found is None:
+    claim = next((each for each in held if each.topic.casefold() == topic.casefold()), None)
+    if claim is None:
         if len(held) >= MAX_CLAIMS:
             raise Conflict(
                 f"{author.name} has {len(held)} active claims already", "Release one, or wait until one expires"
             )
-        found = Claim(campaign_id=campaign_id, researcher_id=author.researcher_id, author=author.name, topic=topic)
-        session.add(found)
-    found.expires_at = begun + timedelta(hours=hours)
+        claim = Claim(campaign_id=campaign_id, researcher_id=author.researcher_id, author=author.name, topic=topic)
+        session.add(claim)
+    claim.expires_at = start + timedelta(hours=hours)
     session.flush()
-    happened = ClaimMade(claim_id=found.id, author=author.name, topic=found.topic, expires_at=found.expires_at)
-    event_log.append_event(session, campaign_id, happened, author.researcher_id)
-    return _view(found)
+    event = ClaimMade(claim_id=claim.id, author=author.name, topic=claim.topic, expires_at=claim.expires_at)
+    event_log.append_event(session, campaign_id, event, author.researcher_id)
+    return _view(claim)
 
 
 def release_topic(session: Session, campaign_id: str, author: Author, claim_id: int) -> ClaimView:
@@ -79,18 +79,18 @@ def release_topic(session: Session, campaign_id: str, author: Author, claim_id: 
     """
     event_log.lock_campaign(session, campaign_id)
     author = validate_author(session, campaign_id, author)
-    found = session.get(Claim, claim_id) if 0 < claim_id < 2**63 else None
-    if found is None or found.campaign_id != campaign_id:
+    claim = session.get(Claim, claim_id) if 0 < claim_id < 2**63 else None
+    if claim is None or claim.campaign_id != campaign_id:
         raise NotFound(f"no claim {claim_id} in campaign {campaign_id!r}", "List them with `aar forum claims`")
-    session.refresh(found)
-    if found.researcher_id != author.researcher_id and not is_by_person(author.name, author.researcher_id):
-        raise Forbidden(f"claim {claim_id} belongs to {found.author}", "Only its author or a person can release it")
-    ended = now()
-    if found.expires_at > ended:
-        found.expires_at = ended
-        happened = ClaimReleased(claim_id=found.id, author=author.name, topic=found.topic)
-        event_log.append_event(session, campaign_id, happened, author.researcher_id)
-    return _view(found)
+    session.refresh(claim)
+    if claim.researcher_id != author.researcher_id and not is_by_person(author.name, author.researcher_id):
+        raise Forbidden(f"claim {claim_id} belongs to {claim.author}", "Only its author or a person can release it")
+    end = now()
+    if claim.expires_at > end:
+        claim.expires_at = end
+        event = ClaimReleased(claim_id=claim.id, author=author.name, topic=claim.topic)
+        event_log.append_event(session, campaign_id, event, author.researcher_id)
+    return _view(claim)
 
 
 def active_claims(session: Session, campaign_id: str, at: datetime | None = None) -> list[ClaimView]:

@@ -64,7 +64,7 @@ def edit_post(
         UsageError: an empty or too long text, an unknown family, a limit on figures, or a retracted post; nothing is
             stored.
     """
-    author, post, _ = _held(session, campaign_id, author, post_id, None)
+    author, post, _ = _editable(session, campaign_id, author, post_id, None)
     new_title = post.title if title is None else validate_text("title", title, MAX_TITLE, one_line=True)
     new_body = post.body
     if body is not None:
@@ -73,11 +73,11 @@ def edit_post(
     before, after = (post.title, post.body), (new_title, new_body)
     if (before, post.families) != (after, labels):
         if before != after:
-            _keep(session, post, None, author)
+            _store_revision(session, post, None, author)
             post.title, post.body, post.edited_at = new_title, new_body, now()
-        told = None if labels == post.families else labels
+        changed = None if labels == post.families else labels
         post.families = labels
-        _tell_of_edit(session, campaign_id, author, post_id, None, before, after, told)
+        _record_edit(session, campaign_id, author, post_id, None, before, after, changed)
     return find_post(session, campaign_id, post_id)
 
 
@@ -91,14 +91,14 @@ def edit_comment(
     figures: Mapping[str, NewFigure] | None = None,
 ) -> CommentView:
     """Replace a comment's body, like ``edit_post``."""
-    author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
+    author, post, comment = _editable(session, campaign_id, author, post_id, comment_id)
     assert comment is not None
     new = store_text_with_figures(session, campaign_id, author, "comment", body, MAX_COMMENT, figures)
     if new != comment.body:
         before = comment.body
-        _keep(session, post, comment, author)
+        _store_revision(session, post, comment, author)
         comment.body, comment.edited_at = new, now()
-        _tell_of_edit(session, campaign_id, author, post_id, comment_id, (before,), (new,))
+        _record_edit(session, campaign_id, author, post_id, comment_id, (before,), (new,))
     return comment_view(comment)
 
 
@@ -118,13 +118,13 @@ def retract(
     """
     why = validate_text("reason", reason, MAX_REASON, one_line=True)
     try:
-        author, post, comment = _held(session, campaign_id, author, post_id, comment_id)
+        author, post, comment = _editable(session, campaign_id, author, post_id, comment_id)
     except _Retracted:
         return
     row = comment or post
     row.retracted_at, row.retraction = now(), why
-    happened = TextRetracted(post_id=post_id, comment_id=comment_id, author=author.name, reason=why)
-    event_log.append_event(session, campaign_id, happened, author.researcher_id)
+    event = TextRetracted(post_id=post_id, comment_id=comment_id, author=author.name, reason=why)
+    event_log.append_event(session, campaign_id, event, author.researcher_id)
 
 
 def pin(session: Session, campaign_id: str, author: Author, post_id: int, *, pinned: bool = True) -> PostView:
@@ -160,7 +160,7 @@ class _Retracted(UsageError):
     pass
 
 
-def _held(
+def _editable(
     session: Session, campaign_id: str, author: Author, post_id: int, comment_id: int | None
 ) -> tuple[Author, Post, Comment | None]:
     """Return the rows of a text that the author may change."""
@@ -181,14 +181,14 @@ def _held(
 
 
 def _comment(session: Session, post: Post, comment_id: int) -> Comment:
-    found = session.get(Comment, comment_id) if 0 < comment_id < 2**63 else None
-    if found is None or found.post_id != post.id:
+    comment = session.get(Comment, comment_id) if 0 < comment_id < 2**63 else None
+    if comment is None or comment.post_id != post.id:
         raise NotFound(f"no comment {comment_id} on post #{post.id}", f"See `aar forum show {post.id}`")
-    session.refresh(found)
-    return found
+    session.refresh(comment)
+    return comment
 
 
-def _keep(session: Session, post: Post, comment: Comment | None, author: Author) -> None:
+def _store_revision(session: Session, post: Post, comment: Comment | None, author: Author) -> None:
     session.add(
         Revision(
             campaign_id=post.campaign_id,
@@ -201,7 +201,7 @@ def _keep(session: Session, post: Post, comment: Comment | None, author: Author)
     )
 
 
-def _tell_of_edit(
+def _record_edit(
     session: Session,
     campaign_id: str,
     author: Author,
@@ -211,6 +211,6 @@ def _tell_of_edit(
     after: tuple[str, ...],
     families: list[str] | None = None,
 ) -> None:
-    happened = TextEdited(post_id=post_id, comment_id=comment_id, author=author.name, families=families)
-    event_log.append_event(session, campaign_id, happened, author.researcher_id)
+    event = TextEdited(post_id=post_id, comment_id=comment_id, author=author.name, families=families)
+    event_log.append_event(session, campaign_id, event, author.researcher_id)
     record_mentions(session, campaign_id, author, after, post_id=post_id, comment_id=comment_id, before=before)

@@ -105,11 +105,11 @@ def thread_page(thread: ThreadView, figures: Mapping[str, FigureView] | None = N
         facts.append(f"- families: {', '.join(post.families)}")
     if post.pinned:
         facts.append("- pinned by a person")
-    facts += _fate(post)
+    facts += _edit_notes(post)
     parts = [f"# {_escaped(post.title)}", "\n".join(facts), _quoted(replace_image_addresses(post.body, files))]
     for comment in thread.comments:
         head = f"## comment {comment.id} by {_byline(comment.author, comment.by_human)}, {_at(comment.created_at)}"
-        parts += ["\n".join([head, *_fate(comment)]), _quoted(replace_image_addresses(comment.body, files))]
+        parts += ["\n".join([head, *_edit_notes(comment)]), _quoted(replace_image_addresses(comment.body, files))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -148,10 +148,10 @@ def mentions_page(mentions: Sequence[tuple[Sequence[str], str, PostView, int | N
     return "# Mentions\n\n" + ("\n".join(lines) or "No mentions yet.") + "\n"
 
 
-def _fate(said: PostView | CommentView) -> list[str]:
-    facts = [] if said.edited_at is None else [f"- edited {_at(said.edited_at)}"]
-    if said.retracted_at is not None:
-        facts.append(f"- RETRACTED {_at(said.retracted_at)}: {_escaped(said.retraction)}")
+def _edit_notes(item: PostView | CommentView) -> list[str]:
+    facts = [] if item.edited_at is None else [f"- edited {_at(item.edited_at)}"]
+    if item.retracted_at is not None:
+        facts.append(f"- RETRACTED {_at(item.retracted_at)}: {_escaped(item.retraction)}")
     return facts
 
 
@@ -190,7 +190,7 @@ def _at(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-_STANDING = ("submission_received", "submission_measured", "submission_rejected", "status_changed")
+_STATUS_EVENTS = ("submission_received", "submission_measured", "submission_rejected", "status_changed")
 _TOP, _NEWEST, _MENTIONS = 20, 300, 200
 
 
@@ -237,7 +237,9 @@ class ForumMirror:
                 expired = self._next_expiry is not None and now() >= self._next_expiry
                 if latest == self._cursor and not expired:
                     return 0
-                changed = self._everything(session) if self._cursor is None else self._changed(session, self._cursor)
+                changed = (
+                    self._all_posts(session) if self._cursor is None else self._changed_posts(session, self._cursor)
+                )
                 written = sum(self._write_post(session, each) for each in threads(session, self._campaign_id, changed))
                 if changed or self._cursor is None:
                     written += self._write_index(session) + self._write_mentions(session)
@@ -251,33 +253,33 @@ class ForumMirror:
         self._cursor = latest
         return written
 
-    def _changed(self, session: Session, cursor: int) -> list[int]:
+    def _changed_posts(self, session: Session, cursor: int) -> list[int]:
         query = select(EventRecord.kind, EventRecord.payload).where(
             EventRecord.campaign_id == self._campaign_id,
             EventRecord.id > cursor,
-            EventRecord.kind.in_(KINDS + _STANDING),
+            EventRecord.kind.in_(KINDS + _STATUS_EVENTS),
         )
-        posts, submissions, taken_back = set[int](), set[int](), set[int]()
+        posts, submissions, retracted = set[int](), set[int](), set[int]()
         for kind, payload in session.execute(query):
-            if kind in _STANDING:
+            if kind in _STATUS_EVENTS:
                 submissions.add(payload["number"])
             elif "post_id" in payload:
                 posts.add(payload["post_id"])
                 if kind == "text_retracted" and payload["comment_id"] is None:
-                    taken_back.add(payload["post_id"])
+                    retracted.add(payload["post_id"])
                 if kind == "text_edited":
-                    self._unname(session, payload["post_id"])
-        posts |= posts_naming(session, self._campaign_id, taken_back)
+                    self._remove_old_name(session, payload["post_id"])
+        posts |= posts_naming(session, self._campaign_id, retracted)
         return sorted(posts | posts_citing(session, self._campaign_id, submissions))
 
-    def _unname(self, session: Session, post_id: int) -> None:
+    def _remove_old_name(self, session: Session, post_id: int) -> None:
         """Remove the file of a post whose title changed."""
         title = session.scalar(select(Post.title).where(Post.id == post_id)) or ""
         for path in self._posts.glob(f"{post_id:04d}-*.md"):
             if path.name != post_file_name(post_id, title):
                 path.unlink()
 
-    def _everything(self, session: Session) -> list[int]:
+    def _all_posts(self, session: Session) -> list[int]:
         """Return all posts; make the folders, and remove files without a post."""
         self._posts.mkdir(parents=True, exist_ok=True)
         self._figures.repair(session)
@@ -322,11 +324,11 @@ class ForumMirror:
         posts = {
             each.id: each for each in post_views(session, select_posts(self._campaign_id).where(POSTS.id.in_(ids)))
         }
-        told = [
-            (said["names"], said["author"], posts[said["post_id"]], said["comment_id"], at)
-            for at, said in [(row.at, row.payload) for row in rows]
+        mentions = [
+            (payload["names"], payload["author"], posts[payload["post_id"]], payload["comment_id"], at)
+            for at, payload in [(row.at, row.payload) for row in rows]
         ]
-        return _replace(self._folder / "MENTIONS.md", mentions_page(told))
+        return _replace(self._folder / "MENTIONS.md", mentions_page(mentions))
 
     def _top(self, session: Session) -> list[PostView]:
         query = select_posts(self._campaign_id).where(POSTS.score > 0, POSTS.retracted_at.is_(None))

@@ -85,13 +85,13 @@ def news_since(session: Session, campaign_id: str, researcher_id: str, after_eve
     found = session.connection().execute(_SINCE, span).all()
     if not found:
         return News(max(latest, after_event), [], [])
-    teller = _NewsBuilder(session, campaign_id, researcher_id, limit)
+    builder = _NewsBuilder(session, campaign_id, researcher_id, limit)
     for _, actor, payload in sorted(found, key=lambda row: row.id, reverse=True):
-        teller.tell(actor, payload)
-    lines = teller.lines[::-1]
-    if teller.left_out:
-        lines.insert(0, f"({teller.left_out} older lines left out: read the forum's files, or list its posts)")
-    return News(max(latest, after_event), teller.mentions[::-1] + lines, teller.human_messages[::-1])
+        builder.add(actor, payload)
+    lines = builder.lines[::-1]
+    if builder.left_out:
+        lines.insert(0, f"({builder.left_out} older lines left out: read the forum's files, or list its posts)")
+    return News(max(latest, after_event), builder.mentions[::-1] + lines, builder.human_messages[::-1])
 
 
 class _NewsBuilder:
@@ -111,88 +111,85 @@ class _NewsBuilder:
         self.human_messages: list[str] = []
         self.mentions: list[str] = []
         self._own_name = self._names.get(reader, "")
-        self._told: set[tuple[int, int | None]] = set()  # a mention comes after its text, so it is read first here
+        # a mention comes after its text, so it is read first here
+        self._mentioned_in: set[tuple[int, int | None]] = set()
 
-    def tell(self, actor: str | None, payload: dict[str, Any]) -> None:
+    def add(self, actor: str | None, payload: dict[str, Any]) -> None:
         if payload["kind"] == "control_requested":
-            self._words(actor, payload)
+            self._add_message(actor, payload)
             return
         if payload["kind"] == "researchers_mentioned":
-            self._mention(actor, ResearchersMentioned.model_validate(payload))
+            self._add_mention(actor, ResearchersMentioned.model_validate(payload))
             return
-        said = payload["kind"] in ("post_created", "comment_created")
-        from_person = said and is_by_person(payload["author"], actor)
-        if said and not from_person and (payload["post_id"], payload.get("comment_id")) in self._told:
+        is_text = payload["kind"] in ("post_created", "comment_created")
+        from_person = is_text and is_by_person(payload["author"], actor)
+        if is_text and not from_person and (payload["post_id"], payload.get("comment_id")) in self._mentioned_in:
             return
         if len(self.lines) == self._limit and not from_person:
             self.left_out += 1
             return
         match parse_event(payload):
-            case ClaimMade() as happened:
-                until = f"{happened.expires_at:%H:%M} UTC"
-                self.lines.append(f"{happened.author} works until {until} on: {shorten(happened.topic, _TITLE)}")
-            case TextRetracted() as happened:
-                what = "a comment on" if happened.comment_id is not None else "post"
-                reason = shorten(happened.reason, _COMMENT)
-                self.lines.append(f"{happened.author} retracted {what} #{happened.post_id}: {reason}")
-            case PostCreated() as happened:
-                self._post(actor, happened)
-            case CommentCreated() as happened:
-                self._comment(actor, happened)
-            case SubmissionMeasured() as happened:
-                self._score(actor, happened)
+            case ClaimMade() as event:
+                until = f"{event.expires_at:%H:%M} UTC"
+                self.lines.append(f"{event.author} works until {until} on: {shorten(event.topic, _TITLE)}")
+            case TextRetracted() as event:
+                what = "a comment on" if event.comment_id is not None else "post"
+                reason = shorten(event.reason, _COMMENT)
+                self.lines.append(f"{event.author} retracted {what} #{event.post_id}: {reason}")
+            case PostCreated() as event:
+                self._add_post(actor, event)
+            case CommentCreated() as event:
+                self._add_comment(actor, event)
+            case SubmissionMeasured() as event:
+                self._add_score(actor, event)
 
-    def _mention(self, actor: str | None, happened: ResearchersMentioned) -> None:
-        where = (happened.post_id, happened.comment_id)
-        if self._own_name not in happened.names or where in self._told:
+    def _add_mention(self, actor: str | None, event: ResearchersMentioned) -> None:
+        where = (event.post_id, event.comment_id)
+        if self._own_name not in event.names or where in self._mentioned_in:
             return
-        post = self._session.get(Post, happened.post_id)
-        said = self._session.get(Comment, happened.comment_id) if happened.comment_id is not None else post
-        if post is None or said is None:
+        post = self._session.get(Post, event.post_id)
+        text = self._session.get(Comment, event.comment_id) if event.comment_id is not None else post
+        if post is None or text is None:
             return
-        self._told.add(where)
-        who = f"{happened.author}, a person," if is_by_person(happened.author, actor) else happened.author
+        self._mentioned_in.add(where)
+        who = f"{event.author}, a person," if is_by_person(event.author, actor) else event.author
         place = f'#{post.id} "{shorten(post.title, _TITLE)}"'
-        place = f"a comment on {place}" if happened.comment_id is not None else place
-        self.mentions.append(f'you are mentioned by {who} in {place}: "{shorten(said.body, _COMMENT)}"')
+        place = f"a comment on {place}" if event.comment_id is not None else place
+        self.mentions.append(f'you are mentioned by {who} in {place}: "{shorten(text.body, _COMMENT)}"')
 
-    def _words(self, whom: str | None, asked: dict[str, Any]) -> None:
-        """Return a person's message to the reader or to all.
-
-        It is None for any other request.
-        """
+    def _add_message(self, whom: str | None, request: dict[str, Any]) -> None:
+        """Add a person's message to the reader or to all; any other request is left out."""
         if whom not in (None, self._reader):
             return
-        if asked["command"] == "message":
+        if request["command"] == "message":
             to = "you" if whom else "every researcher"
-            self.human_messages.append(f"{asked['by']}, a person, wrote to {to}:\n{asked['argument']}")
-        elif asked["command"] == "redirect":
-            lead = f"{asked['by']}, a person, gives you a new direction instead of your first one:"
-            self.human_messages.append(f"{lead}\n{asked['argument']}")
+            self.human_messages.append(f"{request['by']}, a person, wrote to {to}:\n{request['argument']}")
+        elif request["command"] == "redirect":
+            lead = f"{request['by']}, a person, gives you a new direction instead of your first one:"
+            self.human_messages.append(f"{lead}\n{request['argument']}")
 
-    def _score(self, actor: str | None, happened: SubmissionMeasured) -> None:
+    def _add_score(self, actor: str | None, event: SubmissionMeasured) -> None:
         by = f" by {self._names[actor]}" if actor in self._names else ""
-        if not happened.told or happened.score is None or happened.standard_error is None:
-            self.lines.append(f"s{happened.number}{by} measured, number withheld: surely worse than its author's best")
+        if not event.told or event.score is None or event.standard_error is None:
+            self.lines.append(f"s{event.number}{by} measured, number withheld: surely worse than its author's best")
             return
-        lead = ", and leads the board" if happened.best else ""
+        lead = ", and leads the board" if event.best else ""
         self.lines.append(
-            f"s{happened.number}{by} measured: {happened.metric} {happened.score:.2f} "
-            f"± {happened.standard_error:.2f}{lead}"
+            f"s{event.number}{by} measured: {event.metric} {event.score:.2f} ± {event.standard_error:.2f}{lead}"
         )
 
-    def _post(self, actor: str | None, happened: PostCreated) -> None:
-        if not is_by_person(happened.author, actor):
-            title = shorten(happened.title, _TITLE)
-            self.lines.append(f'{happened.author} posted #{happened.post_id} [{happened.post_kind}]: "{title}"')
-        elif (post := self._session.get(Post, happened.post_id)) is not None:
+    def _add_post(self, actor: str | None, event: PostCreated) -> None:
+        if not is_by_person(event.author, actor):
+            title = shorten(event.title, _TITLE)
+            self.lines.append(f'{event.author} posted #{event.post_id} [{event.post_kind}]: "{title}"')
+        elif (post := self._session.get(Post, event.post_id)) is not None:
             self.human_messages.append(
                 f'{post.author}, a person, posted #{post.id} [{post.kind}] "{post.title}":\n{post.body}'
             )
 
-    def _comment(self, actor: str | None, happened: CommentCreated) -> None:
-        comment = self._session.get(Comment, happened.comment_id)
-        post = self._session.get(Post, happened.post_id)
+    def _add_comment(self, actor: str | None, event: CommentCreated) -> None:
+        comment = self._session.get(Comment, event.comment_id)
+        post = self._session.get(Post, event.post_id)
         if comment is None or post is None:
             return
         whose = "your post" if post.researcher_id == self._reader else "post"

@@ -94,10 +94,10 @@ def create_post(
         "idempotency_key": key,
     }
     post_id = int(session.execute(_INSERT, row).scalar_one())
-    happened = PostCreated(
+    event = PostCreated(
         post_id=post_id, author=author.name, post_kind=kind, title=row["title"], families=row["families"]
     )
-    event_log.append_event(session, campaign_id, happened, author.researcher_id)
+    event_log.append_event(session, campaign_id, event, author.researcher_id)
     record_mentions(session, campaign_id, author, (row["title"], row["body"]), post_id=post_id)
     return find_post(session, campaign_id, post_id)
 
@@ -141,8 +141,8 @@ def create_comment(
     )
     session.add(comment)
     session.flush()
-    happened = CommentCreated(post_id=post.id, comment_id=comment.id, author=author.name)
-    event_log.append_event(session, campaign_id, happened, author.researcher_id)
+    event = CommentCreated(post_id=post.id, comment_id=comment.id, author=author.name)
+    event_log.append_event(session, campaign_id, event, author.researcher_id)
     record_mentions(session, campaign_id, author, (comment.body,), post_id=post.id, comment_id=comment.id)
     return comment_view(comment)
 
@@ -290,9 +290,9 @@ def _plain_views(rows: Result[Any]) -> list[PostView]:
 def _submission_id(session: Session, campaign_id: str, number: int | None) -> int | None:
     if number is None:
         return None
-    found = session.scalar(
+    submission_id = session.scalar(
         select(Submission.id).where(Submission.campaign_id == campaign_id, Submission.number == number)
     )
-    if found is None:
+    if submission_id is None:
         raise NotFound(f"no submission s{number} in campaign {campaign_id!r}", "List them with `aar submissions`")
-    return found
+    return submission_id

@@ -180,8 +180,8 @@ def record_mentions(
     rows = session.execute(query.order_by(Researcher.index, Researcher.name))
     names = [row.name for row in rows if row.id != author.researcher_id]
     if names:
-        happened = ResearchersMentioned(post_id=post_id, comment_id=comment_id, author=author.name, names=names)
-        event_log.append_event(session, campaign_id, happened, author.researcher_id)
+        event = ResearchersMentioned(post_id=post_id, comment_id=comment_id, author=author.name, names=names)
+        event_log.append_event(session, campaign_id, event, author.researcher_id)
     return names
 
 

@@ -50,17 +50,18 @@ _SEARCH_SQLITE = """
         UNION ALL
         SELECT c.post_id, bm25(comment_search) / 2 AS distance
         FROM comment_search CROSS JOIN comment c ON c.id = comment_search.rowid CROSS JOIN post p ON p.id = c.post_id
-        WHERE comment_search MATCH :words AND {said} AND {wanted}
+        WHERE comment_search MATCH :words AND {comments} AND {wanted}
     ) GROUP BY post_id ORDER BY min(distance), post_id DESC LIMIT :limit OFFSET :skip
 """
 _SEARCH_POSTGRESQL = """
-    WITH asked AS (SELECT to_tsquery('aar_english', :words) AS query)
+    WITH search AS (SELECT to_tsquery('aar_english', :words) AS query)
     SELECT post_id FROM (
         SELECT p.id AS post_id, ts_rank(p.post_search, query) AS rank
-        FROM post p, asked WHERE p.post_search @@ query AND {wanted}
+        FROM post p, search WHERE p.post_search @@ query AND {wanted}
         UNION ALL
         SELECT c.post_id, ts_rank(c.comment_search, query) / 2 AS rank
-        FROM comment c JOIN post p ON p.id = c.post_id, asked WHERE c.comment_search @@ query AND {said} AND {wanted}
+        FROM comment c JOIN post p ON p.id = c.post_id, search
+        WHERE c.comment_search @@ query AND {comments} AND {wanted}
     ) AS found GROUP BY post_id ORDER BY max(rank) DESC, post_id DESC LIMIT :limit OFFSET :skip
 """
 _CITING = {
@@ -171,8 +172,10 @@ def full_text_search(
     template, every, some = (_SEARCH_SQLITE, " AND ", " OR ") if sqlite else (_SEARCH_POSTGRESQL, " & ", " | ")
     if not sqlite:
         words = [word.replace('"', "'") for word in words]
-    said = "TRUE" if only.retracted else "c.retracted_at IS NULL"
-    statement = _statement(template.format(wanted=wanted, said=said), *(each for each in _MOMENTS if each in params))
+    comments = "TRUE" if only.retracted else "c.retracted_at IS NULL"
+    statement = _statement(
+        template.format(wanted=wanted, comments=comments), *(each for each in _MOMENTS if each in params)
+    )
     skip = min(max(skip, 0), 2**31)
     for joint in (every, some):
         params |= {"words": joint.join(words), "limit": min(limit, _MAX_RESULTS), "skip": skip}

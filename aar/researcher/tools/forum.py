@@ -55,9 +55,9 @@ async def post_tool(run: ToolRun, args: PostInput) -> ToolResult:
             figures=figures,
         )
     )
-    near = await ctx.db.read(lambda session: similar_to_post(session, ctx.campaign_id, post.id))
+    similar = await ctx.db.read(lambda session: similar_to_post(session, ctx.campaign_id, post.id))
     return ToolResult(
-        "\n".join(filter(None, [f"Post #{post.id} created.", *describe_figures(figures), duplicate_warning(near)]))
+        "\n".join(filter(None, [f"Post #{post.id} created.", *describe_figures(figures), duplicate_warning(similar)]))
     )
 
 

@@ -178,9 +178,9 @@ def _token(request: Request) -> str | None:
 
 def _refusal(error: AarError) -> Response:
     """Returns a refusal as the protocol's own error, with its HTTP status."""
-    told = {"jsonrpc": "2.0", "id": None, "error": {"code": _REFUSED, "message": clean_text(str(error))}}
+    body = {"jsonrpc": "2.0", "id": None, "error": {"code": _REFUSED, "message": clean_text(str(error))}}
     headers = {"WWW-Authenticate": 'Bearer realm="aar"'} if isinstance(error, Unauthorized) else None
-    return JSONResponse(told, status_of(error), headers)
+    return JSONResponse(body, status_of(error), headers)
 
 
 async def _caller_of(ctx: Any) -> McpClient:

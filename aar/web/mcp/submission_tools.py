@@ -199,7 +199,7 @@ async def _budget(caller: McpClient, given: McpBudgetInput) -> Any:
         view, spent = caller.view(session), read_totals(session, caller.campaign_id).campaign
         limits = Limits.model_validate(view.spec.get("limits", {}))
         handed_in = count_submissions(session, caller.campaign_id)
-        told = {
+        budget = {
             "campaign": {"id": view.id, "state": view.state, "cause": view.cause},
             "usd": {"spent": f"{spent.usd:f}", "limit": None if limits.usd is None else f"{limits.usd:f}"},
             "hours_limit": limits.hours,
@@ -207,11 +207,11 @@ async def _budget(caller: McpClient, given: McpBudgetInput) -> Any:
         }
         if caller.researcher is not None:
             own = count_submissions(session, caller.campaign_id, caller.researcher.researcher_id)
-            told["your_submissions"] = {"handed_in": own, "limit": limits.researcher.submissions}
+            budget["your_submissions"] = {"handed_in": own, "limit": limits.researcher.submissions}
             left = remaining_posts(session, caller.researcher.researcher_id)
             if left is not None:
-                told["your_posts_this_hour"] = {"left": left, "limit": POSTS_PER_HOUR}
-        return told
+                budget["your_posts_this_hour"] = {"left": left, "limit": POSTS_PER_HOUR}
+        return budget
 
     return await caller.shared.db.read(read)
 

@@ -136,8 +136,8 @@ async def pin_post(shared: AppStateDep, form: SignedFormDep, campaign_id: Campai
         pin(session, own, form_author(form), post_id, pinned=pinned)
         return own
 
-    said = f"#{post_id} is pinned" if pinned else f"#{post_id} is no longer pinned"
-    return form.redirect(post_link(await shared.db.write(write), post_id), said)
+    message = f"#{post_id} is pinned" if pinned else f"#{post_id} is no longer pinned"
+    return form.redirect(post_link(await shared.db.write(write), post_id), message)
 
 
 @router.post("/claims/{claim_id}/release")
@@ -149,8 +149,8 @@ async def end_claim(shared: AppStateDep, form: SignedFormDep, campaign_id: Campa
         claim = release_topic(session, own, form_author(form), claim_id)
         return own, f"{claim.author} no longer claims {claim.topic}"
 
-    found, said = await shared.db.write(write)
-    return form.redirect(f"{campaign_link(found)}/posts", said)
+    found, message = await shared.db.write(write)
+    return form.redirect(f"{campaign_link(found)}/posts", message)
 
 
 def form_author(form: SignedForm) -> Author:
@@ -163,8 +163,8 @@ def _sent_before(values: dict[str, str], what: str) -> ForumForm:
 
     The changes are neither lost nor stored without a request.
     """
-    said = f"This form was sent before and is {what}; your later changes are not stored. Send it again to add them"
-    return replace(ForumForm(values), errors={"": said})
+    message = f"This form was sent before and is {what}; your later changes are not stored. Send it again to add them"
+    return replace(ForumForm(values), errors={"": message})
 
 
 @dataclass(frozen=True, slots=True)
