@@ -73,12 +73,12 @@ async def test_a_form_sent_twice_is_stored_once_and_changed_words_are_kept(site:
         ({"body": ""}, {"body": "The text is empty"}),
         ({"body": "ж" * (MAX_BODY + 1)}, {"body": "20,001 characters, and the limit is 20,000"}),
         ({"submission": "s99"}, {"submission": "s99"}),
-        ({"submission": "best"}, {"submission": "Invalid submission"}),
+        ({"submission": "best"}, {"submission": "Submission number is not valid"}),
         ({"kind": "rant"}, {"kind": "Unknown post kind"}),
         ({"families": "ensemble, luck"}, {"families": "Unknown family 'luck'"}),
         (
             {"title": "", "body": "", "submission": "-1"},
-            {"title": "empty", "body": "empty", "submission": "Invalid submission"},
+            {"title": "empty", "body": "empty", "submission": "Submission number is not valid"},
         ),
     ],
 )

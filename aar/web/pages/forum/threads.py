@@ -151,7 +151,9 @@ def show_forum(
                 session, view.id, search.q, limit=_ON_A_PAGE + 1, skip=after, only=search.post_filter()
             )
         else:
-            found = list_posts(session, view.id, limit=_ON_A_PAGE + 1, after=after, only=search.post_filter())
+            found = list_posts(
+                session, view.id, limit=_ON_A_PAGE + 1, after=after, newest_first=True, only=search.post_filter()
+            )
         first = after == 0 and not search.is_search
         pinned = pinned_posts(session, view.id) if first else []
         claims = active_claims(session, view.id) if first else []
