@@ -73,10 +73,6 @@ class McpEndpoint:
                 admit_client, self._shared, _token(request), request.path_params.get("campaign")
             )
             scope[_CALLER] = replace(caller, address=client_address(request), key=get_authenticated(scope).key)
-        except AarError as error:
-            await _refusal(error)(scope, receive, send)
-            return
-        try:
             app = self._app or await self._started()
         except AarError as error:
             await _refusal(error)(scope, receive, send)
