@@ -212,11 +212,11 @@ async def _vote(caller: McpClient, given: ForumVoteInput) -> Any:
 
 
 async def _edit(caller: McpClient, given: ForumEditInput) -> Any:
-    return {"done": await _write(caller, partial(edit_or_retract, given=given))}
+    return {"done": await _write(caller, partial(edit_or_retract, args=given))}
 
 
 async def _claim(caller: McpClient, given: ForumClaimInput) -> Any:
-    return to_jsonable_python(await _write(caller, partial(claim_or_release, given=given)))
+    return to_jsonable_python(await _write(caller, partial(claim_or_release, args=given)))
 
 
 async def _write(caller: McpClient, work: Callable[[Session, str, Author], T]) -> T:
