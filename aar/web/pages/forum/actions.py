@@ -24,9 +24,10 @@ from aar.store.event_log import latest_event_id
 from aar.text import clean_line, clean_text
 from aar.web.app_state import AppState, AppStateDep
 from aar.web.pages.forum.form import (
+    EDIT_FIELDS,
+    POST_FIELDS,
     ForumForm,
     comment_errors,
-    edit_errors,
     make_preview,
     optional_submission_number,
     parse_families,
@@ -45,7 +46,7 @@ router = APIRouter(prefix="/campaigns/{campaign_id}")
 @router.post("/posts")
 async def write_post(shared: AppStateDep, form: SignedFormDep, campaign_id: CampaignId) -> Response:
     """Previews a post with its near-duplicates, or stores it and redirects to it."""
-    values = {name: form.lines(name) for name in ("kind", "title", "body", "submission", "families")}
+    values = {name: form.lines(name) for name in POST_FIELDS}
     key = form.text("once")
 
     def preview(session: Session) -> ForumForm:
@@ -206,8 +207,10 @@ class EditTarget:
         """Checks new text; reports an edit conflict if another edit was not shown."""
         if self.current.retracted_at is not None:
             return {"": "It was retracted, so it cannot change"}
-        check = comment_errors if self.comment else edit_errors
-        errors = check(session, self.post.campaign_id, values)
+        if self.comment is None:
+            errors = post_errors(session, self.post.campaign_id, values, EDIT_FIELDS)
+        else:
+            errors = comment_errors(session, self.post.campaign_id, values)
         if not errors and values["seen"] != self.values["seen"] and not self.is_unchanged(values):
             errors[""] = "Somebody changed it while you wrote; it is shown below. Save again to write over that"
         return errors

@@ -29,7 +29,8 @@ FIELD_LABELS = {
     "reason": "Reason",
 }
 """Labels of the fields, for the list of errors on top of a form."""
-NO_ERRORS: Mapping[str, str] = {}
+POST_FIELDS = ("kind", "title", "body", "submission", "families")
+EDIT_FIELDS = ("title", "body", "families")
 FAMILIES_HINT = f"Optional: families, at most {MAX_FAMILIES}, such as {', '.join(FAMILIES[:MAX_FAMILIES])}"
 
 
@@ -84,33 +85,23 @@ class ForumForm:
         return self.values.get(name, "")
 
 
-def post_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Checks a new post; returns errors by field."""
+def post_errors(
+    session: Session, campaign_id: str, values: Mapping[str, str], fields: Iterable[str] = POST_FIELDS
+) -> dict[str, str]:
+    """Checks the fields of a post; returns errors by field."""
 
     def submission() -> object:
         number = optional_submission_number(values.get("submission", ""))
         return None if number is None else get_submission(session, campaign_id, number)
 
-    return _collect_errors(
-        {
-            "kind": lambda: check_kind(values.get("kind", "")),
-            "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
-            "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
-            "submission": submission,
-            "families": lambda: parse_families(values.get("families", "")),
-        }
-    )
-
-
-def edit_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Checks a post's new title and body; returns errors by field."""
-    return _collect_errors(
-        {
-            "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
-            "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
-            "families": lambda: parse_families(values.get("families", "")),
-        }
-    )
+    checks: dict[str, Callable[[], object]] = {
+        "kind": lambda: check_kind(values.get("kind", "")),
+        "title": lambda: validate_text("title", values.get("title", ""), MAX_TITLE, one_line=True),
+        "body": lambda: validate_text_with_figures(session, campaign_id, "text", values.get("body", ""), MAX_BODY),
+        "submission": submission,
+        "families": lambda: parse_families(values.get("families", "")),
+    }
+    return _collect_errors({name: checks[name] for name in fields})
 
 
 def comment_errors(session: Session, campaign_id: str, values: Mapping[str, str]) -> dict[str, str]:
