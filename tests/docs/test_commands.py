@@ -63,7 +63,7 @@ def finished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "home"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(together=True)
 @pytest.mark.bubblewrap
 @pytest.mark.parametrize("page", ["steering", "cli", "spec"])
 def test_a_pages_commands_run_over_a_finished_campaign(page: str, finished_home: Path, tmp_path: Path) -> None:
