@@ -40,7 +40,7 @@ class OldHome:
             env=clean | {"AAR_HOME": str(self.path), "COLUMNS": "160", "NO_COLOR": "1", "TZ": "UTC"},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr

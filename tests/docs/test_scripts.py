@@ -25,7 +25,7 @@ def test_the_first_command_runs_a_campaign(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
