@@ -37,7 +37,12 @@ FIGURE_SCHEME = "figure:"
 FIGURE_DIGITS = 12
 """Digits that identify a figure, unique within a campaign."""
 
-_SIGNS = tuple(map(re.compile, (r"s[1-9]", r"#[1-9]", r"@[a-z]", r"[0-9a-f]{12}")))
+_SIGNS = {
+    "submission": re.compile(r"s[1-9]"),
+    "post": re.compile(r"#[1-9]"),
+    "researcher": re.compile(r"@[a-z]"),
+    "snapshot": re.compile(r"[0-9a-f]{12}"),
+}
 """Signs of a text with references: fast to find, while ``REFERENCE`` tests every character."""
 _MAYBE_CODE = re.compile(r"`|~~~|\t|    ")
 _FIGURE = re.compile(r"figure:([0-9a-f]{12,64})")
@@ -96,7 +101,7 @@ class Document:
     def references(self) -> Mapping[str, Sequence[str]]:
         """Return the references in prose by kind (a group of ``REFERENCE``), in order, each once."""
         found: dict[str, dict[str, None]] = {kind: {} for kind in REFERENCE.groupindex}
-        if any(sign.search(self.text) for sign in _SIGNS) and REFERENCE.search(self.text):
+        if any(sign.search(self.text) for sign in _SIGNS.values()) and REFERENCE.search(self.text):
             for each in REFERENCE.finditer(self.prose):
                 kind = each.lastgroup or ""
                 found[kind][each[kind]] = None
@@ -137,7 +142,8 @@ def parse_markdown(text: str) -> Document:
 
 def find_references(kind: str, texts: Iterable[str]) -> list[str]:
     """Return the references of one kind in the texts, in order, each once."""
-    return list(dict.fromkeys(name for text in texts for name in parse_markdown(text).references[kind]))
+    maybe = filter(_SIGNS[kind].search, texts)  # most texts have none
+    return list(dict.fromkeys(name for text in maybe for name in parse_markdown(text).references[kind]))
 
 
 def shown_figures(texts: Iterable[str]) -> list[str]:
