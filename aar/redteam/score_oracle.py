@@ -24,7 +24,7 @@ from aar.redteam.direct_runs import PreparedTask
 from aar.redteam.gain import dump_output, load_output, pool_outputs, row_keys, score_output
 from aar.redteam.score_arena import ScoreArena
 from aar.scoring.cleanroom.run_sandbox import prepared_bundles
-from aar.scoring.results.score_writer import LOW_SCORE_ALLOWANCE, SURE_STANDARD_ERRORS, is_low
+from aar.scoring.results.disclosure import LOW_SCORE_ALLOWANCE, SURE_STANDARD_ERRORS, is_low
 from aar.scoring.submissions import SHOWN_DECIMALS
 from aar.store.models import ScoringRun, Submission
 

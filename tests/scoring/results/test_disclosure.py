@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from aar.problems.protocol import Estimate, Metric
 from aar.scoring.results import score_writer
-from aar.scoring.results.score_writer import LOW_SCORE_ALLOWANCE, is_low
+from aar.scoring.results.disclosure import LOW_SCORE_ALLOWANCE, is_low
 from aar.scoring.submissions import get_submission
 from aar.scoring.visibility import Audience, leaderboard_seen_by, submission_seen_by
 from aar.store import open_database
