@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -62,6 +63,9 @@ def _place(item: pytest.Item) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts background jobs with these ignored, and the commands that tests interrupt would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     home = Path(tempfile.mkdtemp(prefix="aar-tests-"))
     _HOMES.append(home)
     os.environ["AAR_HOME"] = str(home)

@@ -15,7 +15,7 @@ from aar.store.models import Campaign
 CONTROLLERS, CAMPAIGNS = 4, 12
 CONTROLLER = """
 import json, sys
-from aar.campaign.control import controller_lock
+from aar.campaign import controller_lock
 from aar.errors import Conflict
 from aar.problems.toy import Toy
 from aar.store import open_database
