@@ -241,7 +241,8 @@ class Ledger:
 
         A purchase that its user did not settle is settled here at what it used, if that is known. A model call that
         broke off, or that was sent and got no reply, may be billed: it is settled at the most that it can have used.
-        Anything else is released. A purchase that cannot be booked stays reserved: see ``write_off``.
+        Anything else is released. A purchase that cannot be booked stays reserved: see ``write_off``. A model call that
+        failed and cannot be booked raises the database's error; any other purchase raises its own.
 
         Args:
             worst: its worst case.
@@ -276,7 +277,11 @@ class Ledger:
             try:
                 yield bill
             except Exception as error:
-                await self._close(bill, error, failed)
+                closing = self._close(bill, error, failed)
+                if worst.kind == MODEL:  # an error of the books restarts its researcher, which writes off what is open
+                    await closing
+                else:  # the purchase's own error matters more
+                    await best_effort(closing, log_failure("a charge could not be recorded"))
                 raise
             except BaseException as error:
                 await best_effort(self._close(bill, error, failed), log_failure("a charge could not be recorded"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
@@ -109,6 +110,8 @@ def create_app(
     app.add_middleware(BodyLimit)
     for check in (ConcurrencyLimit, ReadAccess, RateLimiting, Authentication, OriginCheck):  # the last is the outermost
         app.add_middleware(check, shared=shared)
+    # Starlette's own stands outside of every layer: a failed request would have no headers and no audit line.
+    app.add_middleware(ServerErrorMiddleware, handler=error_handlers.on_bug)
     app.add_middleware(AuditTrail, shared=shared, audit=AuditLog(home))
     app.add_middleware(SecurityHeaders)
     return app

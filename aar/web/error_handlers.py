@@ -159,9 +159,8 @@ EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {
     AarError: on_aar_error,
     HTTPException: on_http_error,
     RequestValidationError: on_invalid_request,
-    Exception: on_bug,
 }
-"""Handlers of every kind of error."""
+"""Handlers of the expected errors; ``on_bug`` handles any other."""
 
 
 def store_unsent_fields(request: Request, fields: Mapping[str, str]) -> None:

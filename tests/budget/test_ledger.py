@@ -10,7 +10,7 @@ from aar.budget.ledger import Ledger, WorstCase
 from aar.budget.ledger_entries import Charge, entry_charge, sum_charges
 from aar.budget.limits import CAMPAIGN, Limits, ResearcherLimits, check_submission_quota, remedy_for
 from aar.budget.totals import read_totals
-from aar.errors import Conflict, LimitReached, NotFound, SpecError
+from aar.errors import Conflict, DatabaseError, LimitReached, NotFound, SpecError
 from aar.llm.api_errors import StreamInterrupted
 from aar.llm.response import CompleteReply
 from aar.llm.usage import ReportedUsage, Usage
@@ -388,6 +388,37 @@ async def test_a_metered_computation_is_charged_by_its_cores(
     assert ledger.committed().core_ms == (seconds or 0) * 1000
     [row] = await db.read(lambda session: list(session.query(LedgerEntry)))
     assert row.state == state
+    await _same_as_table(ledger, db)
+
+
+@pytest.mark.parametrize(
+    ("worst", "raised"),
+    [
+        (WorstCase("model", "dear", 50, 10), DatabaseError),
+        (WorstCase("scoring", core_seconds=60), RuntimeError),
+        (WorstCase("compute", core_seconds=60), RuntimeError),
+    ],
+)
+async def test_what_cannot_be_booked_stays_reserved_and_a_runs_own_error_counts(
+    open_ledger: Opener, db: Database, worst: WorstCase, raised: type[Exception]
+) -> None:
+    """The database's error of a model call restarts its researcher, which writes the call off."""
+    ledger = open_ledger(Limits(usd=Decimal(100), core_hours=1))
+
+    def failed(_session: Session, _error: BaseException) -> None:
+        raise DatabaseError("it is away")
+
+    async def buy() -> None:
+        async with ledger.metered(worst, request_id="a", researcher_id=ONE, failed=failed):
+            raise RuntimeError("the sandbox is gone")
+
+    with pytest.raises(raised):
+        await buy()
+    [row] = await db.read(lambda session: list(session.query(LedgerEntry)))
+    assert row.state == "reserved"
+    assert await ledger.write_off() == 1
+    [row] = await db.read(lambda session: list(session.query(LedgerEntry)))
+    assert row.state == "lost"
     await _same_as_table(ledger, db)
 
 

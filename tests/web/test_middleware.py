@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import re
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from aar.auth.tokens import operator_token
 from aar.web.listen_address import is_loopback
+from aar.web.middleware import REFUSED_FILE, SECURITY_HEADERS
 
-from .conftest import Site
+from .conftest import BASE, Site
 
 pytestmark = pytest.mark.anyio
 
@@ -77,12 +80,12 @@ async def test_no_more_of_a_body_is_read_than_anything_needs(site: Site) -> None
             sent += 1
             yield b" " * 256 * 1024
 
-    json = {"Content-Type": "application/json"}
+    json_type = {"Content-Type": "application/json"}
     async with site.client() as client:
         for path in ("/api/v1/campaigns/k3v9qd/posts", "/api/v1/campaigns", "/api/v1/campaigns/k3v9qd/controls"):
             for headers in ({}, site.researcher("r1"), site.operator):
                 sent = 0
-                answer = await client.post(path, content=body(), headers={**json, **headers})
+                answer = await client.post(path, content=body(), headers={**json_type, **headers})
                 assert (answer.status_code, answer.json()["detail"]) == (413, "the body is over 1024 KiB")
                 assert sent <= 6
 
@@ -140,3 +143,19 @@ async def test_every_answer_carries_the_strict_policy(site: Site) -> None:
 )
 def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+async def test_a_request_that_fails_inside_has_every_header_and_its_line_in_the_audit_log(site: Site) -> None:
+    async def fail() -> None:
+        raise RuntimeError("a secret detail")
+
+    app = site.app()
+    app.add_api_route("/api/v1/broken", fail, methods=["POST"])
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=BASE, headers=site.operator) as client:
+        answer = await client.post("/api/v1/broken")
+    assert (answer.status_code, answer.json()["detail"]) == (500, "see the server's log")
+    assert "a secret detail" not in answer.text
+    assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS
+    [line] = [json.loads(line) for line in (site.home / REFUSED_FILE).read_text().splitlines()]
+    assert (line["status"], line["path"]) == (500, "/api/v1/broken")

@@ -145,6 +145,8 @@ def _words(text: str | None) -> str:
 def _send(campaign: str, command: str, reason: str, researcher: str | None, database: str | None) -> None:
     receipt = send_request(campaign, command, reason, researcher, None, database)
     if receipt.delivered:
+        if command == "stop" and researcher is None:
+            print("open submissions are scored and the best ones confirmed first; aar pause ends it at once")
         print("follow it with: aar events --follow")
 
 
