@@ -16,7 +16,8 @@ from aar.campaign.spec import CampaignSpec
 from aar.cli.output import log_setup
 from aar.errors import DatabaseError
 from aar.redaction import redact, register_secret, without_database_address
-from aar.store.database import Database, display_url, make_engine, parse_url
+from aar.store.database import Database
+from aar.store.engine import display_url, make_engine, parse_url
 
 PASSWORD = "wide-open sesame/7"
 

@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from aar.budget.limits import Limits, PlainNumbers
 from aar.errors import DatabaseError, SpecError
 from aar.llm.price_book import ModelPrice, PriceBook
-from aar.store.database import parse_url
+from aar.store.engine import parse_url
 from aar.strict_yaml import YamlDocument, YamlError, read_yaml
 
 AUTO = "auto"

@@ -28,7 +28,7 @@ from aar.readmodels.formatting import OFFLINE_LABEL
 from aar.sandbox.inventory import list_availability
 from aar.settings import Settings, load_settings
 from aar.store import open_database
-from aar.store.database import display_url, parse_url
+from aar.store.engine import display_url, parse_url
 from aar.text import clean_text
 
 _FREE_GIB = 1.0

@@ -11,7 +11,8 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 
 from aar.errors import DatabaseError
-from aar.store.database import BUSY_SECONDS, Database, translate_errors
+from aar.store.database import Database, translate_errors
+from aar.store.engine import BUSY_SECONDS
 
 HEAD = "0011"
 """The newest migration; known here so that an up-to-date database opens without loading Alembic."""

@@ -162,7 +162,9 @@ def test_another_terminal_stops_it(empty: Terminal, quick_spec: Path) -> None:
             taken = empty.process("resume", "--no-serve")
             assert taken.returncode == 1
             assert "is run by another controller" in taken.stderr
-            assert "asked" in empty.ok("stop", "--reason", "seen enough")
+            asked = empty.ok("stop", "--reason", "seen enough")
+            assert "asked" in asked
+            assert "confirmed first" in asked
             rest = running.stdout.read()
             assert running.wait(timeout=_PATIENCE) == 0
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
@@ -14,8 +13,6 @@ from pydantic import SecretStr
 from aar.errors import KeyRefused, ModelUnavailable
 from aar.llm.content import INVALID_INPUT
 from aar.llm.gateway import Gateway, ModelNotFound, StreamInterrupted
-from aar.llm.response import _END as END
-from aar.llm.response import read_event_batches
 
 from ..messages_server import Raw, Turn, call, say
 from ..researcher.conftest import KEY, House
@@ -221,33 +218,3 @@ async def test_what_was_generated_is_not_free_though_it_cannot_be_read(house: Ho
     house.server.play(answer)
     with pytest.raises(StreamInterrupted):
         await house.gateway(1, 5).complete(request())
-
-
-async def test_an_event_that_never_ends_is_read_once_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def pieces(text: bytes, size: int) -> AsyncIterator[bytes]:
-        for at in range(0, len(text), size):
-            yield text[at : at + size]
-
-    searched = 0
-
-    class Counting:
-        def search(self, text: bytes) -> Any:
-            nonlocal searched
-            searched += len(text)
-            return END.search(text)
-
-        def split(self, text: bytes) -> list[bytes]:
-            nonlocal searched
-            searched += len(text)
-            return END.split(text)
-
-    monkeypatch.setattr("aar.llm.response._END", Counting())
-    text = b'data: {"a": "' + b"x" * 100_000 + b'"}\r\n\r\ndata: {"b": 1}\n\n'
-    for size in (7, 64):
-        searched = 0
-        found = [event async for batch in read_event_batches(pieces(text, size)) for event in batch]
-        assert [list(event) for event in found] == [["a"], ["b"]]
-        assert searched < 3 * len(text)
-    monkeypatch.setattr("aar.llm.response.LONGEST_EVENT", 1000)
-    with pytest.raises(ValueError, match="an event of over 1000 bytes"):
-        [event async for event in read_event_batches(pieces(text, 64))]
